@@ -1,0 +1,1 @@
+"""Memory regression testing of Node.js apps with pytest."""

@@ -1,0 +1,1 @@
+"""Inspector protocol: `protocol` speaks it without I/O, `client` carries it over a websocket."""

@@ -1,0 +1,1 @@
+"""Heap snapshots: parse, graph, compare, paths, findings, capture."""

@@ -1,0 +1,1 @@
+"""The load engine: `plan` and `wire` are pure, `worker` drives them in a process of its own."""

@@ -1,0 +1,1 @@
+"""The Node process under test: starting, finding, attaching, stopping."""

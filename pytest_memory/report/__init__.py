@@ -1,0 +1,1 @@
+"""One view of the results, rendered as text, HTML, pytest-html sections and GitHub Markdown."""
