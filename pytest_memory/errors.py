@@ -48,7 +48,7 @@ def _rebuild(
 class ConfigError(PytestMemoryError):
     """The test author must act: a marker, an option or a configuration file is wrong."""
 
-    slugs = (
+    slugs: ClassVar[tuple[str, ...]] = (
         "config",
         "config-unit",
         "config-marker",
@@ -64,7 +64,7 @@ class ConfigError(PytestMemoryError):
 class AppError(PytestMemoryError):
     """The app under test must be looked at: it did not start, was not ready, or died."""
 
-    slugs = (
+    slugs: ClassVar[tuple[str, ...]] = (
         "app-not-started",
         "app-not-ready",
         "app-exited",
@@ -98,13 +98,13 @@ class AppError(PytestMemoryError):
 class InspectorError(PytestMemoryError):
     """The inspector connection failed."""
 
-    slugs = ("inspector", "inspector-unreachable", "inspector-refused")
+    slugs: ClassVar[tuple[str, ...]] = ("inspector", "inspector-unreachable", "inspector-refused")
 
 
 class InspectorCommandError(InspectorError):
     """Node answered a command with an error."""
 
-    slugs = ("inspector-command",)
+    slugs: ClassVar[tuple[str, ...]] = ("inspector-command",)
 
     def __init__(
         self, message: str, *, slug: str | None = None, hint: str | None = None, code: int | None = None
@@ -116,37 +116,37 @@ class InspectorCommandError(InspectorError):
 class InspectorProtocolError(InspectorError):
     """The inspector sent something that is not a protocol message."""
 
-    slugs = ("inspector-protocol",)
+    slugs: ClassVar[tuple[str, ...]] = ("inspector-protocol",)
 
 
 class InspectorTimeout(InspectorError):
     """A command was not answered before its deadline."""
 
-    slugs = ("inspector-timeout",)
+    slugs: ClassVar[tuple[str, ...]] = ("inspector-timeout",)
 
 
 class InspectorClosed(InspectorError):
     """The connection is closed: the app went away, or closed its inspector."""
 
-    slugs = ("inspector-closed",)
+    slugs: ClassVar[tuple[str, ...]] = ("inspector-closed",)
 
 
 class MonitorError(PytestMemoryError):
     """A measurement could not be made as asked."""
 
-    slugs = ("monitor-not-measured", "monitor-too-few-samples", "monitor-state")
+    slugs: ClassVar[tuple[str, ...]] = ("monitor-not-measured", "monitor-too-few-samples", "monitor-state")
 
 
 class LoadError(PytestMemoryError):
     """The load could not be driven."""
 
-    slugs = ("load-failed", "load-target", "load-worker-died", "load-limit", "load-har")
+    slugs: ClassVar[tuple[str, ...]] = ("load-failed", "load-target", "load-worker-died", "load-limit", "load-har")
 
 
 class SnapshotFormatError(PytestMemoryError):
     """A file is not a whole V8 heap snapshot.  ``byte_offset`` and ``field`` say where it stops being one."""
 
-    slugs = (
+    slugs: ClassVar[tuple[str, ...]] = (
         "snapshot-format",
         "snapshot-truncated",
         "snapshot-not-a-snapshot",
@@ -171,13 +171,13 @@ class SnapshotFormatError(PytestMemoryError):
 class CaptureError(PytestMemoryError):
     """A heap snapshot or profile could not be taken."""
 
-    slugs = ("capture-headroom", "capture-disk", "capture-timeout", "capture-state")
+    slugs: ClassVar[tuple[str, ...]] = ("capture-headroom", "capture-disk", "capture-timeout", "capture-state")
 
 
 class ResultFormatError(PytestMemoryError):
     """A result or baseline file cannot be read: corrupt, too new, or something else altogether."""
 
-    slugs = (
+    slugs: ClassVar[tuple[str, ...]] = (
         "result-format",
         "result-corrupt",
         "result-newer",
@@ -189,7 +189,7 @@ class ResultFormatError(PytestMemoryError):
 class StoreError(PytestMemoryError):
     """A file could not be written or locked."""
 
-    slugs = ("store-write", "store-lock", "store-git")
+    slugs: ClassVar[tuple[str, ...]] = ("store-write", "store-lock", "store-git")
 
 
 class PytestMemoryWarning(UserWarning):

@@ -28,9 +28,7 @@ _SIZE_FACTOR = {
 _DURATION_FACTOR_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _NUMBER = r"(?P<number>\d+(?:_\d+)*(?:\.\d+)?)"
 _SIZE = re.compile(_NUMBER + r"\s*(?P<unit>[KMGT]?i?B)", re.IGNORECASE)
-_RATE = re.compile(
-    _NUMBER + r"\s*(?P<unit>[KMGT]?i?B)\s*/\s*(?P<per>[A-Za-z][A-Za-z_-]{0,31})", re.IGNORECASE
-)
+_RATE = re.compile(_NUMBER + r"\s*(?P<unit>[KMGT]?i?B)\s*/\s*(?P<per>[A-Za-z][A-Za-z_-]{0,31})", re.IGNORECASE)
 _PERCENT = re.compile(_NUMBER + r"\s*%")
 _DURATION = re.compile(_NUMBER + r"\s*(?P<unit>us|ms|s|min|m|h)", re.IGNORECASE)
 _PLAIN = re.compile(_NUMBER)
@@ -85,17 +83,13 @@ def parse_size(text: str | int | float, *, what: str = "size") -> int:
     elif match := _SIZE.fullmatch(stripped):
         size = _number(match) * _SIZE_FACTOR[match["unit"].lower()]
     else:
-        raise _refuse(
-            text, expected, what, "units are B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB (1024)"
-        )
+        raise _refuse(text, expected, what, "units are B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB (1024)")
     if size > MAX_SIZE_BYTES:
         raise _refuse(text, f"at most {format_size(MAX_SIZE_BYTES)}", what)
     return round(size)
 
 
-def parse_duration(
-    text: str | int | float, *, plain_unit: Literal["s", "ms"], what: str = "duration"
-) -> float:
+def parse_duration(text: str | int | float, *, plain_unit: Literal["s", "ms"], what: str = "duration") -> float:
     """Parse ``"30s"``, ``"250ms"``, ``"1.5m"`` into seconds.
 
     A number without a unit means ``plain_unit``: seconds in Python, milliseconds on the command line and in
@@ -162,11 +156,7 @@ def format_size(size_bytes: float) -> str:
         # 999_950 would round up to "1000 KB": hand it to the next unit instead.
         if magnitude >= factor * 0.9995:
             return f"{sign}{_three_digits(magnitude / factor)} {unit}"
-    return (
-        f"{sign}{magnitude:.0f} B"
-        if magnitude >= 100 or magnitude == int(magnitude)
-        else f"{sign}{magnitude:.1f} B"
-    )
+    return f"{sign}{magnitude:.0f} B" if magnitude >= 100 or magnitude == int(magnitude) else f"{sign}{magnitude:.1f} B"
 
 
 def _three_digits(value: float) -> str:
