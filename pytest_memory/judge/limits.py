@@ -1,0 +1,236 @@
+"""Judging growth and pauses against limits and health thresholds.  Floor 3: pure.
+
+A limit that cannot be judged (nothing measured, the app died, no request was served) is never passed over: it
+comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome fails the test is decided in
+`pytest_memory.judge.fails`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
+from pytest_memory.units import Limit
+
+GROWTH_METRICS: Mapping[str, str] = {
+    "max_heap_growth": "heap_used",
+    "max_rss_growth": "rss",
+    "max_external_growth": "external",
+}
+MAX_ERROR_RATE = 0.01  # more failed requests than this, and the app was not exercised as the test meant
+MAJOR_COLLECTIONS = ("mark-compact", "incremental")  # scavenges follow the allocation rate and say nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSetting:
+    """One limit and who set it ("marker", "option", "ini", …)."""
+
+    name: str
+    limit: Limit
+    source: str = "marker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthThresholds:
+    """Where a test without limits of its own becomes a warning; critical begins at ``critical_factor`` times that."""
+
+    heap_growth_bytes: float = 50e6
+    rss_growth_bytes: float = 100e6
+    gc_count: int = 100
+    critical_factor: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a measured window offers to the judge.
+
+    ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
+    trusted, with the reason code ("rss-after-snapshot", "not-settled")."""
+
+    growth: Mapping[str, Growth] = field(default_factory=dict)
+    gc_events: Sequence[GcEvent] = ()
+    gc_observed: bool = False
+    load: Sequence[LoadStats] = ()
+    app_died: bool = False
+    app_restarted: bool = False
+    doubts: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge_limits(measured: Measured, limits: Sequence[LimitSetting], health: HealthThresholds) -> tuple[Check, ...]:
+    """Every limit, the health thresholds of what has no limit, and the conditions that make a run void."""
+    checks = [*_judge_run(measured)]
+    if measured.app_died:
+        return tuple(checks)  # what a dead app "used" at the end means nothing
+    for setting in limits:
+        checks.append(_judge_limit(measured, setting))
+    limited = {setting.name for setting in limits}
+    checks.extend(_judge_health(measured, health, limited))
+    return tuple(checks)
+
+
+def _judge_run(measured: Measured) -> list[Check]:
+    checks = []
+    if measured.app_died:
+        checks.append(Check(metric="app", outcome="critical", reason="app-died", unit="count", source="run"))
+    if measured.app_restarted:
+        checks.append(Check(metric="app", outcome="inconclusive", reason="app-restarted", unit="count", source="run"))
+    sent = sum(load.requests for load in measured.load)
+    failed = sum(load.errors for load in measured.load)
+    if measured.load and sent == 0:
+        checks.append(
+            Check(metric="load", outcome="critical", reason="no-requests", measured=0, unit="count", source="run")
+        )
+    elif sent and failed / sent > MAX_ERROR_RATE:
+        first = next((load.first_error for load in measured.load if load.first_error), None)
+        checks.append(
+            Check(
+                metric="load",
+                outcome="critical",
+                reason="too-many-errors",
+                measured=100.0 * failed / sent,
+                limit=100.0 * MAX_ERROR_RATE,
+                limit_text=f"{100 * MAX_ERROR_RATE:g}%",
+                unit="percent",
+                source="run",
+                detail={"errors": failed, "requests": sent, "first_error": first},
+            )
+        )
+    return checks
+
+
+def _judge_limit(measured: Measured, setting: LimitSetting) -> Check:
+    if setting.name in GROWTH_METRICS:
+        return _judge_growth_limit(measured, setting)
+    if setting.name == "max_gc_pause":
+        return _judge_gc(measured, setting, _longest_pause_s(measured.gc_events), "s")
+    if setting.name == "max_gc_count":
+        return _judge_gc(measured, setting, float(_major_count(measured.gc_events)), "count")
+    raise ValueError(f"unknown limit {setting.name!r}")
+
+
+def _judge_growth_limit(measured: Measured, setting: LimitSetting) -> Check:
+    metric = GROWTH_METRICS[setting.name]
+    limit = setting.limit
+    growth = measured.growth.get(metric)
+    if growth is None:
+        return _check(setting, "inconclusive", "no-samples", None, _unit(limit))
+    value = _in_unit_of(limit, growth)
+    if value is None:
+        reason = "no-requests" if limit.kind == "bytes_per_unit" else "no-samples"
+        return _check(setting, "critical" if reason == "no-requests" else "inconclusive", reason, None, _unit(limit))
+    detail: dict[str, str | int | float | bool | None] = {
+        "start": growth.start,
+        "end": growth.end,
+        "units": growth.units,
+    }
+    over = value > limit.value
+    if doubt := measured.doubts.get(metric):
+        return _check(setting, "inconclusive", doubt, value, _unit(limit), detail)
+    outcome: Outcome = "critical" if over else "pass"
+    return _check(setting, outcome, "over-limit" if over else "within-limit", value, _unit(limit), detail)
+
+
+def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str) -> Check:
+    if not measured.gc_observed:
+        return _check(setting, "inconclusive", "no-samples", None, unit)
+    over = value > setting.limit.value
+    return _check(setting, "critical" if over else "pass", "over-limit" if over else "within-limit", value, unit)
+
+
+def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str]) -> list[Check]:
+    checks = []
+    for name, metric, threshold in (
+        ("max_heap_growth", "heap_used", health.heap_growth_bytes),
+        ("max_rss_growth", "rss", health.rss_growth_bytes),
+    ):
+        growth = measured.growth.get(metric)
+        if name not in limited and growth is not None and metric not in measured.doubts:
+            checks.append(_health_check(f"health:{metric}", growth.amount, threshold, health, "bytes", growth))
+    if "max_gc_count" not in limited and measured.gc_observed:
+        count = float(_major_count(measured.gc_events))
+        # Frequent collections are a smell, not a leak: a warning at most, however many.
+        outcome: Outcome = "warning" if count >= health.gc_count else "pass"
+        checks.append(_graded("health:gc_count", outcome, count, health.gc_count, "count"))
+    return checks
+
+
+def _health_check(
+    metric: str, amount: float, threshold: float, health: HealthThresholds, unit: str, growth: Growth
+) -> Check:
+    outcome: Outcome = "pass"
+    if amount > threshold * health.critical_factor:
+        # RSS alone wanders with the allocator: it warns, and only heap growth is critical by default.
+        outcome = "critical" if metric == "health:heap_used" else "warning"
+    elif amount >= threshold:
+        outcome = "warning"
+    detail: dict[str, str | int | float | bool | None] = {
+        "start": growth.start,
+        "end": growth.end,
+        "units": growth.units,
+    }
+    return _graded(metric, outcome, amount, threshold, unit, detail)
+
+
+def _graded(
+    metric: str,
+    outcome: Outcome,
+    value: float,
+    threshold: float,
+    unit: str,
+    detail: dict[str, str | int | float | bool | None] | None = None,
+) -> Check:
+    reason = {"pass": "within-limit", "warning": "over-threshold-warning", "critical": "over-threshold-critical"}
+    return Check(
+        metric=metric,
+        outcome=outcome,
+        reason=reason[outcome],
+        measured=value,
+        limit=float(threshold),
+        unit=unit,
+        source="default",
+        detail=detail or {},
+    )
+
+
+def _check(
+    setting: LimitSetting,
+    outcome: Outcome,
+    reason: str,
+    value: float | None,
+    unit: str,
+    detail: dict[str, str | int | float | bool | None] | None = None,
+) -> Check:
+    return Check(
+        metric=setting.name,
+        outcome=outcome,
+        reason=reason,
+        measured=value,
+        limit=setting.limit.value,
+        limit_text=setting.limit.text,
+        unit=unit,
+        source=setting.source,
+        detail=detail or {},
+    )
+
+
+def _unit(limit: Limit) -> str:
+    if limit.kind == "percent":
+        return "percent"
+    return f"bytes/{limit.per}" if limit.kind == "bytes_per_unit" else "bytes"
+
+
+def _in_unit_of(limit: Limit, growth: Growth) -> float | None:
+    if limit.kind == "percent":
+        return growth.percent
+    if limit.kind == "bytes_per_unit":
+        return growth.per_unit
+    return growth.amount
+
+
+def _longest_pause_s(events: Sequence[GcEvent]) -> float:
+    return max((event.duration_s for event in events if not event.forced), default=0.0)
+
+
+def _major_count(events: Sequence[GcEvent]) -> int:
+    return sum(1 for event in events if not event.forced and event.kind in MAJOR_COLLECTIONS)

@@ -1,0 +1,648 @@
+"""The OPTIONS table and how settings merge.  Floor 1: errors and units; no I/O, no pytest, no argparse.
+
+One row of OPTIONS feeds everything that has an option: the pytest flag, the ini key, the marker, the key in
+memory-config.json, the command-line flag and docs/options.md.  To change an option, change its row.
+
+Settings merge by source, weakest first: default < config file < ini < option < marker < call.  Every value
+remembers the source it came from, so that a report (and ``pytest-memory config``) can say so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_memory import units
+from pytest_memory.errors import ConfigError
+
+Source = Literal["default", "config file", "ini", "option", "environment", "marker", "call"]
+SOURCES: tuple[Source, ...] = ("default", "config file", "ini", "environment", "option", "marker", "call")
+
+FailOn = Literal["warning", "critical", "inconclusive"]
+FAIL_ON_CHOICES = ("critical", "warning", "inconclusive")
+SCOPES = ("function", "class", "module", "package", "session")
+
+# Health classes (DESIGN: healthy / warning / critical), in the script suite's own numbers.
+HEAP_GROWTH_WARNING = "50MB"
+RSS_GROWTH_WARNING = "100MB"
+GC_COUNT_WARNING = 100
+CRITICAL_FACTOR = 2  # critical begins at twice the warning threshold: 100 MB of heap, as in the suite
+
+
+# --- parsers of single values ---------------------------------------------------------------------------------
+
+
+def parse_text(value: object, what: str) -> str:
+    """Any non-empty string."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{what} is {value!r}; expected a non-empty text", slug="config-option")
+    return value
+
+
+def parse_count(value: object, what: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        number = int(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else 0
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"{what} is {value!r}; expected a whole number of at least 1", slug="config-unit")
+    return number
+
+
+def parse_flag(value: object, what: str) -> bool:
+    """true/false, yes/no, on/off, 1/0."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise ConfigError(f"{what} is {value!r}; expected true or false", slug="config-option")
+
+
+def _choice(*choices: str) -> Callable[[object, str], str]:
+    def parse_choice(value: object, what: str) -> str:
+        if value not in choices:
+            raise ConfigError(f"{what} is {value!r}; expected one of {', '.join(choices)}", slug="config-option")
+        return str(value)
+
+    return parse_choice
+
+
+def _duration(value: object, what: str) -> float:
+    return units.parse_duration(value, plain_unit="s", what=what)  # type: ignore[arg-type]
+
+
+def _duration_ms(value: object, what: str) -> float:
+    return units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
+
+
+def _interval(value: object, what: str, *, plain_unit: Literal["s", "ms"] = "s") -> float:
+    seconds = units.parse_duration(value, plain_unit=plain_unit, what=what)  # type: ignore[arg-type]
+    if seconds < 0.01:
+        raise ConfigError(
+            f"{what} is {value!r} ({seconds * 1000:g} ms); expected at least 10 ms",
+            slug="config-unit",
+            hint="sampling faster than every 10 ms measures the sampler",
+        )
+    return seconds
+
+
+def _interval_ms(value: object, what: str) -> float:
+    return _interval(value, what, plain_unit="ms")
+
+
+def _growth_limit(value: object, what: str) -> units.Limit:
+    return units.parse_limit(value, what=what)  # type: ignore[arg-type]
+
+
+def _time_limit(value: object, what: str) -> units.Limit:
+    seconds = units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
+    if seconds <= 0:
+        raise ConfigError(f"{what} is {value!r}; expected a duration greater than zero", slug="config-unit")
+    return units.Limit(kind="bytes", value=seconds, text=str(value))
+
+
+def _count_limit(value: object, what: str) -> units.Limit:
+    number = parse_count(value, what)
+    return units.Limit(kind="bytes", value=float(number), text=str(number))
+
+
+def _leak_rate(value: object, what: str) -> units.Limit:
+    return units.parse_rate(value, what=what)  # type: ignore[arg-type]
+
+
+# --- the table ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting and every place it can be set from.
+
+    ``name`` gives the pytest flag ``--memory-<name>`` and the ini key ``memory_<name>``; ``marker`` the pytest
+    marker whose first argument sets it; ``config_key`` the dotted path in memory-config.json (numbers there are
+    milliseconds and bytes); ``cli_flags`` the flags of the command-line tools named in ``tools``.
+    """
+
+    name: str
+    help: str
+    parse: Callable[[object, str], Any]
+    default: Any = None
+    metavar: str | None = None
+    is_flag: bool = False
+    in_pytest: bool = True
+    marker: str | None = None
+    config_key: str | None = None
+    config_parse: Callable[[object, str], Any] | None = None
+    cli_flags: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    cli_parse: Callable[[object, str], Any] | None = None
+    cli_default: Any = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def pytest_flag(self) -> str:
+        return f"--memory-{self.name.replace('_', '-')}"
+
+    @property
+    def ini_key(self) -> str:
+        return f"memory_{self.name}"
+
+    @property
+    def environment_key(self) -> str:
+        return f"PYTEST_MEMORY_{self.name.upper()}"
+
+
+OPTIONS: tuple[Option, ...] = (
+    # the app
+    Option(
+        name="app",
+        metavar="COMMAND|URL",
+        parse=parse_text,
+        help='the app under test: a script, a command ("npm start") or the URL of an app already running',
+    ),
+    Option(
+        name="inspector",
+        metavar="HOST:PORT|ws://…",
+        parse=parse_text,
+        help="attach to the inspector of an app already running instead of starting one",
+    ),
+    Option(
+        name="app_scope",
+        metavar="SCOPE",
+        parse=_choice(*SCOPES),
+        choices=SCOPES,
+        default="function",
+        help="how long one app process lives: function (a fresh process a test, the cleanest), module or session",
+    ),
+    Option(
+        name="node",
+        metavar="PATH",
+        parse=parse_text,
+        help="the Node.js binary (default: node on PATH, else the one of the 'node' extra)",
+    ),
+    # limits
+    Option(
+        name="max_heap_growth",
+        metavar="LIMIT",
+        parse=_growth_limit,
+        marker="max_heap_growth",
+        help='limit of settled heap growth: "50MB", "10%%" or "200B/request"',
+    ),
+    Option(
+        name="max_rss_growth",
+        metavar="LIMIT",
+        parse=_growth_limit,
+        marker="max_rss_growth",
+        help="limit of settled RSS growth of the app's processes",
+    ),
+    Option(
+        name="max_external_growth",
+        metavar="LIMIT",
+        parse=_growth_limit,
+        marker="max_external_growth",
+        help="limit of settled growth of external memory (Buffers, ArrayBuffers)",
+    ),
+    Option(
+        name="max_gc_pause",
+        metavar="DURATION",
+        parse=_time_limit,
+        marker="max_gc_pause",
+        help='limit of the longest garbage collection pause: "50ms"',
+    ),
+    Option(
+        name="max_gc_count",
+        metavar="N",
+        parse=_count_limit,
+        marker="max_gc_count",
+        help="limit of the number of major garbage collections",
+    ),
+    Option(
+        name="no_leaks",
+        metavar="RATE",
+        parse=_leak_rate,
+        marker="no_leaks",
+        help='limit of growth per unit of work in leak tests: "100B/request"',
+    ),
+    # health classes
+    Option(
+        name="heap_growth_warning",
+        metavar="SIZE",
+        parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
+        default=units.parse_size(HEAP_GROWTH_WARNING),
+        config_key="monitor.thresholds.heapGrowth",
+        help="heap growth from which a test without a limit of its own is a warning; twice that is critical",
+    ),
+    Option(
+        name="rss_growth_warning",
+        metavar="SIZE",
+        parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
+        default=units.parse_size(RSS_GROWTH_WARNING),
+        config_key="monitor.thresholds.rssGrowth",
+        help="RSS growth from which a test without a limit of its own is a warning",
+    ),
+    Option(
+        name="gc_count_warning",
+        metavar="N",
+        parse=parse_count,
+        default=GC_COUNT_WARNING,
+        config_key="monitor.thresholds.gcFrequency",
+        help="number of major collections from which a test without a limit of its own is a warning",
+    ),
+    # measuring
+    Option(
+        name="interval",
+        metavar="DURATION",
+        parse=_interval,
+        default=1.0,
+        config_key="monitor.interval",
+        config_parse=_interval_ms,
+        cli_flags=("-i", "--interval"),
+        tools=("monitor", "stress", "analyze"),
+        cli_parse=_interval_ms,
+        help="time between two samples, at least 10 ms",
+    ),
+    Option(
+        name="duration",
+        metavar="DURATION",
+        parse=_duration,
+        default=60.0,
+        config_key="monitor.duration",
+        config_parse=_duration_ms,
+        cli_flags=("-d", "--duration"),
+        tools=("monitor",),
+        cli_parse=_duration_ms,
+        help="how long a monitor runs that nobody stops",
+    ),
+    # load
+    Option(
+        name="load_concurrency",
+        metavar="N",
+        parse=parse_count,
+        default=10,
+        config_key="loadTest.concurrency",
+        cli_flags=("-c", "--concurrency"),
+        tools=("load", "stress", "analyze"),
+        help="connections that send requests at the same time, where a call does not say",
+    ),
+    Option(
+        name="load_duration",
+        metavar="DURATION",
+        parse=_duration,
+        default=60.0,
+        config_key="loadTest.duration",
+        config_parse=_duration_ms,
+        cli_flags=("-d", "--duration"),
+        tools=("load", "stress", "analyze"),
+        cli_parse=_duration_ms,
+        help="how long a load run lasts, where a call says neither duration nor requests",
+    ),
+    Option(
+        name="load_ramp_up",
+        metavar="DURATION",
+        parse=_duration,
+        default=0.0,
+        cli_default=5.0,
+        config_key="loadTest.rampUp",
+        config_parse=_duration_ms,
+        cli_flags=("-r", "--ramp-up"),
+        tools=("load", "stress", "analyze"),
+        cli_parse=_duration_ms,
+        help="time over which the connections are started one by one",
+    ),
+    # verdict and baseline
+    Option(
+        name="fail_on",
+        metavar="LEVEL",
+        parse=_choice(*FAIL_ON_CHOICES),
+        choices=FAIL_ON_CHOICES,
+        default="critical",
+        help="the mildest outcome that fails a test: critical (a broken limit), warning, or inconclusive",
+    ),
+    Option(name="baseline", metavar="FILE", parse=parse_text, help="compare with this baseline file, fail on a breach"),
+    Option(
+        name="baseline_update",
+        parse=parse_flag,
+        default=False,
+        is_flag=True,
+        help="store what was measured in the baseline file (only the tests that ran)",
+    ),
+    Option(
+        name="baseline_prune",
+        parse=parse_flag,
+        default=False,
+        is_flag=True,
+        help="remove entries of tests that no longer exist from the baseline file",
+    ),
+    Option(
+        name="baseline_ref",
+        metavar="GITREF",
+        parse=parse_text,
+        help="read the baseline file from this git commit or branch instead of the working tree",
+    ),
+    Option(
+        name="baseline_tolerance",
+        metavar="LIMIT",
+        parse=_growth_limit,
+        marker="memory_baseline",
+        help='how far above its baseline a test may be ("10%%"; default: derived from the measured noise)',
+    ),
+    # files
+    Option(name="config", metavar="FILE", parse=parse_text, help="settings file (default: memory-config.json, if any)"),
+    Option(name="results", metavar="DIR", parse=parse_text, help="keep results, and snapshots of failures, here"),
+    Option(name="json", metavar="FILE", parse=parse_text, help="write the results as one JSON document"),
+    Option(name="report", metavar="FILE.html", parse=parse_text, help="write a standalone HTML report"),
+    Option(
+        name="disable",
+        parse=parse_flag,
+        default=False,
+        is_flag=True,
+        help="do not measure: tests that need an app's memory are skipped, saying so",
+    ),
+)
+
+BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+BY_MARKER: dict[str, Option] = {option.marker: option for option in OPTIONS if option.marker}
+BY_CONFIG_KEY: dict[str, Option] = {option.config_key: option for option in OPTIONS if option.config_key}
+LIMITS: tuple[str, ...] = (
+    "max_heap_growth",
+    "max_rss_growth",
+    "max_external_growth",
+    "max_gc_pause",
+    "max_gc_count",
+)
+ENVIRONMENT_PREFIX = "PYTEST_MEMORY_"
+
+
+# --- merging --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One merged value and the source that had the last word."""
+
+    value: Any
+    source: Source
+
+
+class Settings:
+    """All settings, merged.  ``settings["interval"]`` is the value, ``settings.source("interval")`` who set it."""
+
+    __slots__ = ("_settings",)
+
+    def __init__(self, settings: Mapping[str, Setting]) -> None:
+        self._settings = dict(settings)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._settings[name].value
+
+    def source(self, name: str) -> Source:
+        return self._settings[name].source
+
+    def items(self) -> Iterable[tuple[str, Setting]]:
+        return self._settings.items()
+
+    def override(self, source: Source, values: Mapping[str, object]) -> Settings:
+        """A copy in which ``values`` (raw, not yet parsed) of a stronger source win."""
+        merged = dict(self._settings)
+        for name, raw in values.items():
+            if raw is not None:
+                merged[name] = Setting(parse_option(name, raw, source), source)
+        return Settings(merged)
+
+
+def parse_option(name: str, raw: object, source: Source) -> Any:
+    """Parse one raw value of the named option as ``source`` writes it."""
+    option = BY_NAME[name]
+    what = describe_place(option, source)
+    if source == "config file" and option.config_parse is not None:
+        return option.config_parse(raw, what)
+    return option.parse(raw, what)
+
+
+def describe_place(option: Option, source: Source) -> str:
+    """Where the user wrote it, in the user's words: ``--memory-interval``, ``@pytest.mark.max_heap_growth`` …"""
+    if source == "option":
+        return option.pytest_flag
+    if source == "marker" and option.marker:
+        return f"@pytest.mark.{option.marker}"
+    if source == "config file" and option.config_key:
+        return option.config_key
+    if source == "environment":
+        return option.environment_key
+    if source == "ini":
+        return option.ini_key
+    return option.name
+
+
+def default_settings() -> Settings:
+    """What holds when nobody says anything."""
+    return Settings({option.name: Setting(option.default, "default") for option in OPTIONS})
+
+
+def merge_settings(layers: Mapping[Source, Mapping[str, object]]) -> Settings:
+    """Merge raw values by source, weakest source first, whatever the order of ``layers``.
+
+    Raises ConfigError for the first value that does not parse."""
+    settings = default_settings()
+    for source in SOURCES:
+        settings = settings.override(source, layers.get(source, {}))
+    return settings
+
+
+def environment_values(environ: Mapping[str, str]) -> dict[str, object]:
+    """The settings among the environment variables: ``PYTEST_MEMORY_INTERVAL=500ms``."""
+    return {
+        option.name: environ[option.environment_key]
+        for option in OPTIONS
+        if environ.get(option.environment_key, "") != ""
+    }
+
+
+# --- memory-config.json ---------------------------------------------------------------------------------------
+
+
+def parse_config_text(text: str, file: str) -> dict[str, object]:
+    """The raw values in the text of a memory-config.json, by option name.
+
+    Raises ConfigError (slug config-file) for text that is no JSON object, and for an unknown key, naming the
+    nearest known one.  Times are milliseconds and sizes bytes, as the script suite writes them."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{file} is no JSON: {error}; expected an object with the keys monitor and loadTest", slug="config-file"
+        ) from None
+    values: dict[str, object] = {}
+    _collect_config(document, "", file, values)
+    return values
+
+
+def _collect_config(node: object, path: str, file: str, values: dict[str, object]) -> None:
+    if not isinstance(node, dict):
+        raise ConfigError(f"{path or 'the document'} in {file} is {node!r}; expected an object", slug="config-file")
+    for key, value in node.items():
+        dotted = f"{path}.{key}" if path else key
+        if key == "$schema" and not path:
+            continue
+        option = BY_CONFIG_KEY.get(dotted)
+        if option is not None:
+            parse_option(option.name, value, "config file")  # refuse here, where the file's name is known
+            values[option.name] = value
+        elif any(known.startswith(dotted + ".") for known in BY_CONFIG_KEY):
+            _collect_config(value, dotted, file, values)
+        else:
+            raise ConfigError(
+                f"unknown key {dotted!r} in {file}",
+                slug="config-file",
+                hint=_nearest(dotted, _config_keys(), "known keys are"),
+            )
+
+
+def _config_keys() -> list[str]:
+    keys = set(BY_CONFIG_KEY)
+    for dotted in BY_CONFIG_KEY:
+        parts = dotted.split(".")
+        keys.update(".".join(parts[:length]) for length in range(1, len(parts)))
+    return sorted(keys)
+
+
+def _nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise} {', '.join(known)}"
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema of memory-config.json, made from the table."""
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "memory-config.json",
+        "description": "Settings of pytest-memory; times in milliseconds, sizes in bytes",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"$schema": {"type": "string"}},
+    }
+    for dotted, option in BY_CONFIG_KEY.items():
+        node = schema
+        *parents, leaf = dotted.split(".")
+        for part in parents:
+            node = node["properties"].setdefault(
+                part, {"type": "object", "additionalProperties": False, "properties": {}}
+            )
+        node["properties"][leaf] = {"type": "number", "minimum": 0, "description": option.help.replace("%%", "%")}
+    return schema
+
+
+# --- markers --------------------------------------------------------------------------------------------------
+
+NODE_APP_KEYWORDS: dict[str, str] = {
+    "cwd": "directory to start in (default: that of the test file)",
+    "env": "environment variables to add",
+    "node": "the Node.js binary",
+    "node_options": "options of Node itself, such as --max-old-space-size=256",
+    "port": "a fixed port (default: a free one, passed as PORT and {port})",
+    "ready": 'how to know it is up: a path answering below 500, "log:REGEX", "tcp" or None',
+    "ready_timeout": "how long to wait for it (default 30 s)",
+    "stop_timeout": "how long SIGTERM may take before SIGKILL (default 5 s)",
+    "precise": "switch V8's optimising compilers off, as leak tests do",
+    "url": "the URL it serves, where it is not http://127.0.0.1:PORT",
+    "inspector": "attach to this inspector (HOST:PORT or ws://…) instead of starting an app",
+    "pid": "attach to this process instead of starting an app",
+    "scope": "function, class, module or session: how long the process lives",
+}
+
+NO_LEAKS_KEYWORDS: dict[str, str] = {
+    "unit": 'what is counted: "request" (default), "job", "iteration" …',
+    "rounds": "the least number of rounds",
+    "max_rounds": "the most rounds before it is inconclusive",
+    "max_duration": "the longest it may take before it is inconclusive",
+    "precise": "False to keep V8's optimising compilers on",
+    "kinds": "the kinds of memory to judge (default: all)",
+}
+
+BASELINE_KEYWORDS: dict[str, str] = {"metrics": "the metrics to compare (default: all)"}
+
+MARKER_HELP: tuple[tuple[str, str], ...] = (
+    ("node_app(command, *, cwd, env, node_options, port, ready, …)", "how to start, or attach to, the app under test"),
+    ('max_heap_growth("50MB" | "10%" | "200B/request")', "fail when the settled heap grew more"),
+    ('max_rss_growth("100MB" | …)', "fail when the settled RSS grew more"),
+    ('max_external_growth("20MB" | …)', "fail when settled external memory (Buffers) grew more"),
+    ('max_gc_pause("50ms")', "fail when one garbage collection paused the app longer"),
+    ("max_gc_count(100)", "fail when there were more major garbage collections"),
+    ('no_leaks("100B/request", *, unit, rounds, …)', "fail when a leak test finds memory growing faster"),
+    ('memory_baseline("10%", *, metrics)', "how far above its baseline this test may be"),
+)
+
+_MARKER_KEYWORDS: dict[str, dict[str, str]] = {
+    "node_app": NODE_APP_KEYWORDS,
+    "no_leaks": NO_LEAKS_KEYWORDS,
+    "memory_baseline": BASELINE_KEYWORDS,
+}
+MARKERS: tuple[str, ...] = ("node_app", *BY_MARKER)
+
+
+def check_marker(name: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Any:
+    """Parse one marker; returns the value of its first argument (None where it has none).
+
+    Raises ConfigError (slug config-marker or config-unit) for wrong values, unknown keywords and wrong counts."""
+    known = _MARKER_KEYWORDS.get(name, {})
+    for keyword in kwargs:
+        if keyword not in known:
+            hint = _nearest(keyword, known, "it takes") if known else "it takes no keyword"
+            raise ConfigError(
+                f"@pytest.mark.{name} has no keyword {keyword!r}",
+                slug="config-marker",
+                hint=hint,
+            )
+    if len(args) > 1:
+        raise ConfigError(f"@pytest.mark.{name} has {len(args)} arguments {args!r}; expected one", slug="config-marker")
+    if name == "node_app":
+        return _check_node_app(args, kwargs)
+    if name == "no_leaks":
+        _check_no_leaks(kwargs)
+    if not args:
+        if name in ("no_leaks", "memory_baseline"):
+            return None
+        raise ConfigError(f"@pytest.mark.{name} has no argument; expected a limit", slug="config-marker")
+    return parse_option(BY_MARKER[name].name, args[0], "marker")
+
+
+def _check_node_app(args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+    if not args and not {"inspector", "pid", "url"} & set(kwargs):
+        raise ConfigError(
+            "@pytest.mark.node_app has no argument; expected a command, or one of inspector=, pid=, url=",
+            slug="config-marker",
+            hint='for example @pytest.mark.node_app("server.js", ready="/health")',
+        )
+    command = args[0] if args else None
+    if command is not None and not (
+        (isinstance(command, str) and command.strip())
+        or (isinstance(command, (list, tuple)) and command and all(isinstance(part, str) for part in command))
+    ):
+        raise ConfigError(
+            f"@pytest.mark.node_app is {command!r}; expected a script, a command or a list of arguments",
+            slug="config-marker",
+        )
+    for keyword in ("ready_timeout", "stop_timeout"):
+        if keyword in kwargs:
+            _duration(kwargs[keyword], f"@pytest.mark.node_app {keyword}")
+    if kwargs.get("scope", "function") not in SCOPES:
+        raise ConfigError(
+            f"@pytest.mark.node_app scope is {kwargs['scope']!r}; expected one of {', '.join(SCOPES)}",
+            slug="config-marker",
+        )
+    return command
+
+
+def _check_no_leaks(kwargs: Mapping[str, object]) -> None:
+    for keyword in ("rounds", "max_rounds"):
+        if keyword in kwargs:
+            parse_count(kwargs[keyword], f"@pytest.mark.no_leaks {keyword}")
+    if "max_duration" in kwargs:
+        _duration(kwargs["max_duration"], "@pytest.mark.no_leaks max_duration")
