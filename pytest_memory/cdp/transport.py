@@ -1,0 +1,161 @@
+"""Reaching an inspector over TCP: its address, the websocket, and the list it may serve over HTTP.
+
+What it is: text frames in and out of one websocket, with low-level errors translated to ours, and ``/json/list``.
+What it is not: the conversation (``cdp.protocol``) or its driver (``cdp.client``).  Floor 5.
+
+Proxies from the environment are never used: an inspector is this machine's business, or a tunnel's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import socket
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import websocket
+
+from pytest_memory.errors import InspectorClosed, InspectorError
+
+# Node reads its inspector on a thread of its own, so a send that makes no progress for so long means a stopped
+# process (SIGSTOP, a frozen container).  Reads merely wake up this often and go on.
+SOCKET_TIMEOUT_S: Final = 5.0
+
+_MAX_LIST_BYTES = 1 << 20  # a target takes 500 bytes; more is not an inspector
+
+
+class TextTransport:
+    """A connected websocket.  One thread receives; any thread may send (frames stay whole) or abort."""
+
+    def __init__(self, ws: websocket.WebSocket) -> None:
+        self._ws = ws
+
+    @classmethod
+    def open(cls, ws_url: str, *, timeout_s: float) -> TextTransport:
+        """Connect to ``ws://HOST:PORT/UUID``.
+
+        Raises InspectorError[inspector-unreachable] when nothing accepts a connection there, and
+        [inspector-refused] when what accepts is not that inspector.
+        """
+        host, port = parse_ws_url(ws_url)
+        sock = _open_socket(host, port, timeout_s)
+        ws: Any = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ws.connect(ws_url, socket=sock, host=_host_header(host, port), suppress_origin=True, timeout=timeout_s)
+        except (OSError, websocket.WebSocketException, ValueError) as error:
+            sock.close()
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InspectorError(
+                f"{host}:{port} did not accept an inspector client: {said}",
+                slug="inspector-refused",
+                hint="the address must be the whole ws:// URL of a running inspector, uuid included",
+            ) from error
+        ws.settimeout(SOCKET_TIMEOUT_S)
+        return cls(ws)
+
+    def send_text(self, text: str) -> None:
+        """Send one text frame; InspectorClosed when that fails, after which the stream is unusable."""
+        try:
+            self._ws.send(text)
+        except (OSError, websocket.WebSocketException) as error:
+            raise InspectorClosed(str(error)) from error
+
+    def receive_text(self) -> str | None:
+        """Wait for the next frame and return its text; None when the peer closes, InspectorClosed when it is gone.
+
+        Waits as long as the connection lives: ``abort`` from another thread ends the wait.
+        """
+        while True:
+            try:
+                opcode, data = self._ws.recv_data()
+            except websocket.WebSocketTimeoutException:
+                continue  # an idle connection; what was read of a frame is kept
+            except (OSError, websocket.WebSocketException) as error:
+                raise InspectorClosed(str(error)) from error
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                return None
+            return data.decode("utf-8", "surrogatepass") if isinstance(data, bytes) else str(data)
+
+    def abort(self) -> None:
+        """Shut the socket down, without a closing handshake; wakes the receiving thread."""
+        ws: Any = self._ws
+        ws.abort()
+
+    def release(self) -> None:
+        """Free the socket; only the receiving thread may, once it has stopped."""
+        ws: Any = self._ws
+        ws.shutdown()
+
+
+def parse_ws_url(ws_url: str) -> tuple[str, int]:
+    """``ws://127.0.0.1:40123/uuid`` → ``("127.0.0.1", 40123)``; InspectorError[inspector-refused] for others."""
+    try:
+        parts = urlsplit(ws_url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme != "ws" or not host:
+        raise InspectorError(f"inspector address is {ws_url!r}; expected ws://HOST:PORT/UUID", slug="inspector-refused")
+    return host, port or 80
+
+
+def address_of(ws_url: str) -> str:
+    """``127.0.0.1:40123`` of a ws:// URL: without the uuid, which is a secret and not for messages."""
+    return urlsplit(ws_url).netloc
+
+
+def fetch_inspector_urls(host: str, port: int, *, timeout_s: float) -> list[str]:
+    """Ask ``http://HOST:PORT/json/list`` for the ws:// URLs served there, rewritten to the host we can reach.
+
+    Raises InspectorError[inspector-unreachable] when nothing accepts a connection, [inspector-refused] when the
+    answer is not an inspector's list (Node hides it under ``--inspect-publish-uid=stderr``).
+    """
+    sock = _open_socket(host, port, timeout_s)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    connection.sock = sock
+    try:
+        connection.request("GET", "/json/list", headers={"Host": _host_header(host, port)})
+        answer = connection.getresponse()
+        body = answer.read(_MAX_LIST_BYTES)
+        targets = json.loads(body) if answer.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _not_a_list(host, port, str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+    if not isinstance(targets, list):
+        raise _not_a_list(host, port, f"HTTP status {answer.status}")
+    found = [t["webSocketDebuggerUrl"] for t in targets if isinstance(t, dict) and "webSocketDebuggerUrl" in t]
+    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return [urlsplit(str(url))._replace(netloc=netloc).geturl() for url in found]
+
+
+def _not_a_list(host: str, port: int, why: str) -> InspectorError:
+    return InspectorError(
+        f"{host}:{port} serves no list of inspectors: {why}",
+        slug="inspector-refused",
+        hint="is this the port of --inspect, not of the app? with --inspect-publish-uid=stderr, give the whole "
+        "ws:// URL",
+    )
+
+
+def _open_socket(host: str, port: int, timeout_s: float) -> socket.socket:
+    try:
+        return socket.create_connection((host, port), timeout=timeout_s)
+    except OSError as error:
+        raise InspectorError(
+            f"no inspector answers at {host}:{port} within {timeout_s:g} s: {error}",
+            slug="inspector-unreachable",
+            hint="the process may have ended or closed its inspector; was it started with --inspect?",
+        ) from error
+
+
+def _host_header(host: str, port: int) -> str:
+    """Node accepts addresses and ``localhost`` only, against DNS rebinding; a tunnel's name must not show."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return f"localhost:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
