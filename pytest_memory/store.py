@@ -27,7 +27,12 @@ _MAX_STEM = 100  # file systems stop at 255 bytes; leave room for suffixes
 
 def now_text() -> str:
     """The time of day as results write it: UTC, whole seconds, ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time_text(time.time())
+
+
+def time_text(timestamp_s: float) -> str:
+    """A POSIX timestamp as results write it."""
+    return datetime.datetime.fromtimestamp(timestamp_s, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def file_stem(name: str) -> str:
