@@ -1,0 +1,63 @@
+# Every target works from a clean clone: the first one that needs it makes .venv and installs everything there.
+#   make demo   start a real Node server, load it, measure it, catch its planted leaks
+#   make test   the project's tests
+# Python 3.10 or newer is needed; Node.js is taken from PATH or, where there is none, from PyPI.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done)
+NODE_MAJORS ?= 20 22 24
+PYTEST_ARGS ?=
+
+.PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench clean
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,4p'
+	@echo "  more: test-browser test-node-matrix lint types docs fuzz corpus corpus-slice bench clean"
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.10 found; set PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)"; exit 2; }
+	@echo "installing into $(VENV) (once) ..."
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(PY) -m pip install -q --disable-pip-version-check --group dev -e '.[fast,xdist]'
+	@command -v node >/dev/null 2>&1 || $(PY) -m pip install -q --disable-pip-version-check -e '.[node]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(PY) -m pytest examples/quickstart -c examples/quickstart/pytest.ini --rootdir examples/quickstart $(PYTEST_ARGS)
+
+test: $(STAMP)
+	$(PY) -m pytest -m "not browser" $(PYTEST_ARGS)
+
+test-browser: $(STAMP)
+	$(PY) -m pip install -q --disable-pip-version-check --group browser
+	$(PY) -m pytest -m browser $(PYTEST_ARGS)
+
+# The live tests once per Node major that the 'node' extra's package offers.
+test-node-matrix: $(STAMP)
+	$(PY) benchmarks/node_matrix.py $(NODE_MAJORS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+# docs/options.md and the JSON Schemas are written from the tables they describe; a test fails when they are stale.
+docs: $(STAMP)
+	$(PY) docs/generate.py
+
+corpus: $(STAMP)
+	$(PY) benchmarks/corpus.py --repeat 3
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis memory-results
