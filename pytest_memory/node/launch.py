@@ -1,0 +1,301 @@
+"""One start of the app: the process, its output, its private directory, its guardian; and the end of all four.
+
+What it is: what exists between the fork and the last SIGKILL of an app we started ourselves.
+What it is not: the handle tests hold (``node.process.NodeApp``), nor an app somebody else started (``node.attach``).
+Floor 5.
+
+The app runs in a session of its own, so a Ctrl-C in the terminal reaches pytest alone, whose fixtures then stop the
+app in order.  For the ends of pytest that run no fixtures, a guardian process watches; ``node.guardian`` argues why
+it is one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+from pytest_memory.errors import AppError, ConfigError, InspectorError
+from pytest_memory.node.attach import find_or_open_inspector
+from pytest_memory.node.command import (
+    ANNOUNCE_VARIABLE,
+    PERMISSION_FLAGS,
+    ResolvedCommand,
+    announce_file,
+    build_argv,
+    build_env,
+    resolve_command,
+)
+from pytest_memory.node.discover import Announcement, describe, find_app, listening_ports, read_announcements
+from pytest_memory.node.output import AppOutput
+from pytest_memory.node.spec import AppSpec
+from pytest_memory.node.tree import ProcessTree, is_alive
+
+_GUARDIAN = Path(__file__).with_name("guardian.py")
+_READ_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20  # the kernel's limit for unprivileged users: a chatty app rarely has to wait for us
+_DRAIN_POLL_S = 1.0
+_SETTLE_S = 0.5  # for wrappers to follow their app, and for the last output to arrive
+
+
+class Launch:
+    """A started app.  ``stop`` must be called, on every path."""
+
+    def __init__(self, spec: AppSpec, port: int) -> None:
+        """Start the app; raises ConfigError for a command that does not exist, AppError[app-not-started]."""
+        self.spec = spec
+        self.port = port
+        self.output = AppOutput()
+        self._app: psutil.Process | None = None
+        self._stopped = False
+        command = resolve_command(spec, port)
+        self._run_dir = tempfile.mkdtemp(prefix="pytest-memory-")  # 0700
+        self._guardian = _start_guardian(self._run_dir)
+        try:
+            self._popen = self._spawn(command)
+        except BaseException:
+            self._release()
+            raise
+        self._tree = ProcessTree(self._popen.pid, (ANNOUNCE_VARIABLE, announce_file(self._run_dir)))
+
+    def _spawn(self, command: ResolvedCommand) -> subprocess.Popen[bytes]:
+        os.close(os.open(announce_file(self._run_dir), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        argv = build_argv(self.spec, command, self._run_dir)
+        env = build_env(self.spec, command, port=self.port, run_dir=self._run_dir, inherited=os.environ)
+        read_fd, write_fd = _open_pipe()
+        try:
+            popen = subprocess.Popen(
+                argv,
+                cwd=command.cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=write_fd,
+                stderr=write_fd,  # one pipe for both keeps the order in which lines were printed
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(read_fd)
+            raise AppError(f"{self.spec.label!r} could not be started: {error}", slug="app-not-started") from error
+        finally:
+            os.close(write_fd)
+        self._drain = _Drain(read_fd, self.output)
+        _tell(self._guardian, f"{popen.pid}\n")
+        return popen
+
+    @property
+    def root_pid(self) -> int:
+        """The pid of the process that was started: the app, or the wrapper around it."""
+        return self._popen.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """Of the started process, which may be a wrapper; -N for signal N, None while it runs."""
+        return self._popen.poll()
+
+    @property
+    def announced(self) -> dict[int, Announcement]:
+        """What the Node processes of the app have said of themselves, by pid, the ended ones included."""
+        return read_announcements(announce_file(self._run_dir))
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes of the app, parents first."""
+        self._tree.remember(self.announced)
+        self._popen.poll()  # reaps: psutil must not see our own zombie as a process
+        return self._tree.alive()
+
+    def owners(self) -> list[psutil.Process]:
+        """The processes of the app that listen on its port."""
+        return [process for process in self.processes() if self.port in listening_ports(process)]
+
+    def other_ports(self) -> set[int]:
+        """Ports the app listens on besides its own one and its inspectors': a hint when it is not ready."""
+        inspectors = {url.rsplit(":", 1)[1].split("/")[0] for a in self.announced.values() if (url := a.url)}
+        ports = set().union(*(listening_ports(process) for process in self.processes()))
+        return {port for port in ports if port != self.port and str(port) not in inspectors}
+
+    @property
+    def app(self) -> psutil.Process:
+        """The process that is the app: settled by ``identify_app``, until then the started process."""
+        if self._app is not None:
+            return self._app
+        try:
+            return psutil.Process(self._popen.pid)
+        except psutil.NoSuchProcess as error:
+            raise AppError(f"{self.spec.label!r} has ended", slug="app-exited") from error
+
+    def identify_app(self) -> bool:
+        """Look for the app among the processes and settle on it; False when there is no candidate yet."""
+        owners = [process.pid for process in self.owners()]
+        found = find_app(self.processes(), self.announced, owners)
+        if found is not None:
+            self._app = found
+        return found is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the app itself runs; a wrapper that outlives it does not count."""
+        if self._app is None:
+            return self._popen.poll() is None
+        self._popen.poll()
+        return is_alive(self._app)
+
+    def find_inspector(self, pid: int) -> str:
+        """The ws:// URL of a process of the app; InspectorError[inspector-refused] with the reason when none.
+
+        A Node process that could not announce itself (its environment was emptied) is asked by SIGUSR1.
+        """
+        announcement = self.announced.get(pid)
+        if announcement is None:
+            process = _process(pid)
+            if process is None:
+                raise InspectorError(f"there is no process {pid}", slug="inspector-refused")
+            return find_or_open_inspector(process)[0]
+        if announcement.url is None:
+            why = "it is a wrapper" if announcement.wrapper else announcement.refused
+            permission = any(word.startswith(PERMISSION_FLAGS) for word in announcement.argv)
+            raise InspectorError(
+                f"pid {pid} ({' '.join(announcement.argv)[:80]}) has no inspector: {why}",
+                slug="inspector-refused",
+                hint="add --allow-inspector, or test without --permission" if permission else None,
+            )
+        return announcement.url
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the started process to end, and for the output to be complete; its status, or None."""
+        try:
+            status = self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._drain.join(_SETTLE_S)
+        return status
+
+    def stop(self) -> None:
+        """End every process of the app and remove what was made for it (idempotent).
+
+        Raises AppError[app-not-stopped] when a process survives SIGKILL (uninterruptible I/O).
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            self._tree.remember(self.announced)
+            first = self._app if self._app is not None else _process(self._popen.pid)
+            survivors = self._tree.terminate(first, timeout_s=self.spec.stop_timeout_s, settle_s=_SETTLE_S)
+        except BaseException:
+            # A second Ctrl-C while we were being polite.
+            self._tree.terminate(None, timeout_s=0, settle_s=0)
+            raise
+        finally:
+            self.wait(_SETTLE_S)
+            self._drain.close()
+            self._release()
+        if survivors:
+            shown = ", ".join(describe(process) for process in survivors)
+            raise AppError(f"{self.spec.label!r} could not be ended: {shown} survived SIGKILL", slug="app-not-stopped")
+
+    def _release(self) -> None:
+        _tell(self._guardian, "done\n")
+        if self._guardian is not None:
+            _dismiss(self._guardian)
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+
+
+class _Drain:
+    """The thread that empties the app's pipe as fast as it fills, whatever the test is doing."""
+
+    def __init__(self, fd: int, output: AppOutput) -> None:
+        self._fd = fd
+        self._output = output
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="app output", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        try:
+            # The end of the pipe may never come: a daemon the app left to itself can hold the other side.
+            while not self._closing:
+                if poll.poll(_DRAIN_POLL_S * 1000):
+                    chunk = os.read(self._fd, _READ_BYTES)
+                    if not chunk:
+                        return
+                    self._output.feed(chunk)
+        finally:
+            os.close(self._fd)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the app's last output has been read."""
+        self._thread.join(timeout_s)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._closing = True
+        self._thread.join(2 * _DRAIN_POLL_S)
+
+
+def _open_pipe() -> tuple[int, int]:
+    read_fd, write_fd = os.pipe()
+    try:
+        fcntl.fcntl(write_fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
+    except OSError:
+        pass  # not Linux, or above the user's quota of pipe memory: smaller works as well
+    return read_fd, write_fd
+
+
+def _start_guardian(run_dir: str) -> subprocess.Popen[bytes] | None:
+    if not sys.executable:
+        return None  # embedded Python: no program to run
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_GUARDIAN), run_dir, ANNOUNCE_VARIABLE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ConfigError(f"the guardian process could not be started: {error}", slug="config") from error
+
+
+def _tell(guardian: subprocess.Popen[bytes] | None, words: str) -> None:
+    if guardian is None or guardian.stdin is None:
+        return
+    stdin: IO[bytes] = guardian.stdin
+    try:
+        stdin.write(words.encode())
+        stdin.flush()
+    except (OSError, ValueError):
+        pass  # it was killed: the ordinary stop still works
+
+
+_DISMISS_TIMEOUT_S: Final = 2.0
+
+
+def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
+    if guardian.stdin is not None:
+        try:
+            guardian.stdin.close()
+        except OSError:
+            pass  # it was killed
+    try:
+        guardian.wait(_DISMISS_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait()
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,122 @@
+"""The processes an app consists of: finding every one of them, and ending them all.
+
+What it is: the process tree by three marks that together survive forks, daemons and reparenting: descent from the
+process we started, its session, and the environment variable it was started with.
+What it is not: who of them is *the app* (``node.discover``).  Floor 5.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import psutil
+
+_POLL_S: Final = 0.02
+_KILL_TIMEOUT_S: Final = 5.0  # SIGKILL acts at once, except on a process in uninterruptible I/O
+
+
+class ProcessTree:
+    """Every process that belongs to one start of an app.
+
+    ``marker`` is (variable, value) of the environment; None for an app that was not started by us.  Processes once
+    seen are remembered (psutil compares the creation time, so a reused pid is never taken for one of them).
+    """
+
+    def __init__(self, root_pid: int, marker: tuple[str, str] | None) -> None:
+        self._root_pid = root_pid
+        self._marker = marker
+        self._known: dict[int, psutil.Process] = {}
+        self.remember([root_pid])
+
+    def remember(self, pids: Iterable[int]) -> None:
+        """Take pids that belong to the app, as its preload announced them; vanished ones are ignored."""
+        for pid in pids:
+            if pid not in self._known or not self._known[pid].is_running():
+                try:
+                    self._known[pid] = psutil.Process(pid)
+                except psutil.Error:
+                    pass
+
+    def alive(self) -> list[psutil.Process]:
+        """Known processes and their descendants that live (zombies do not), parents before children.  A cheap look."""
+        for process in list(self._known.values()):
+            try:
+                for child in process.children(recursive=True):
+                    self._known.setdefault(child.pid, child)
+            except psutil.Error:
+                pass
+        self._known = {pid: process for pid, process in self._known.items() if is_alive(process)}
+        return sorted(self._known.values(), key=lambda process: (_created(process), process.pid))
+
+    def all_alive(self) -> list[psutil.Process]:
+        """Like ``alive``, and whoever escaped to another parent: looks at every process of the machine."""
+        own = os.getpid()
+        for process in psutil.process_iter():
+            if process.pid != own and process.pid not in self._known and self._belongs(process):
+                self._known[process.pid] = process
+        return self.alive()
+
+    def _belongs(self, process: psutil.Process) -> bool:
+        if self._marker is None:
+            return False
+        try:
+            if os.getsid(process.pid) == self._root_pid:
+                return True
+            variable, value = self._marker
+            return process.environ().get(variable) == value
+        except (psutil.Error, OSError):
+            return False  # gone, or somebody else's
+
+    def terminate(self, first: psutil.Process | None, *, timeout_s: float, settle_s: float) -> list[psutil.Process]:
+        """End everything: politely the app ``first``, then the rest, then by force.  Returns who is still alive.
+
+        ``first`` alone gets SIGTERM at first: wrappers such as npm hand on the exit status of what they run, and an
+        app that hears SIGTERM from us and again from npm takes the second for impatience.  Wrappers have
+        ``settle_s`` to follow their app.
+        """
+        if first is not None and _send(first, signal.SIGTERM):
+            self._wait(lambda: not is_alive(first), timeout_s)
+        self._wait(lambda: not self.alive(), settle_s)
+        survivors = self.all_alive()
+        if survivors:
+            for process in survivors:
+                _send(process, signal.SIGTERM)
+            self._wait(lambda: not self.alive(), settle_s)
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while (survivors := self.all_alive()) and time.monotonic() < deadline:
+            for process in survivors:
+                _send(process, signal.SIGKILL)
+            self._wait(lambda: not self.alive(), 0.25)
+        return survivors
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether the process runs: neither gone, nor a zombie, nor another one under its old pid."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _created(process: psutil.Process) -> float:
+    try:
+        return process.create_time()
+    except psutil.Error:
+        return 0.0
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> bool:
+    try:
+        process.send_signal(number)
+    except (psutil.Error, OSError):
+        return False
+    return True
