@@ -1,0 +1,296 @@
+"""What findings and notes say, and what to do about them.  Floor 3: pure; part of the view, like `report.words`.
+
+A recommendation never stands alone: it carries the sentence of the finding, estimate or check it follows from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_memory.model import Finding, LeakEstimate, Note, RetainerPath, RunResult
+from pytest_memory.report import words
+from pytest_memory.units import format_count, format_duration, format_size
+
+Severity = Literal["info", "warning", "critical"]
+_SHOWN_APART = ("message", "last_output")  # the headline itself, and the app's output, which has its own part
+_SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+MAX_PATH_STEPS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """One action, and the evidence it follows from."""
+
+    severity: Severity
+    action: str
+    evidence: str
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pattern:
+    """How a finding of one slug is said, and what to do about it."""
+
+    headline: str
+    action: str = ""
+
+
+# --- findings -----------------------------------------------------------------------------------------------------
+
+_PATTERNS: Mapping[str, _Pattern] = {
+    "growing-class": _Pattern(
+        headline="objects of class {subject} accumulate",
+        action="follow the retainer path of {subject} to the collection that keeps it, and remove entries when "
+        "their work is done",
+    ),
+    "growing-collection": _Pattern(
+        headline="the collection {subject} grows without bound",
+        action="bound {subject}: a maximum size, a time to live, or a WeakMap keyed by the object's owner",
+    ),
+    "unbounded-cache": _Pattern(
+        headline="the cache {subject} grows without bound",
+        action="give the cache {subject} a maximum size or a time to live",
+    ),
+    "timer": _Pattern(
+        headline="timers accumulate: {subject}",
+        action="keep the handle of each setInterval/setTimeout and clear it when its work is done",
+    ),
+    "listener": _Pattern(
+        headline="event listeners accumulate: {subject}",
+        action="remove the listener when the request ends (off, once, or an AbortSignal), or register it once at start",
+    ),
+    "closure": _Pattern(
+        headline="closures accumulate: {subject}",
+        action="find who keeps these functions (listener, queue, cache) and let them go: each holds its whole scope",
+    ),
+    "promise": _Pattern(
+        headline="promises stay pending: {subject}",
+        action="settle every promise: add a timeout or an AbortSignal to what it waits for",
+    ),
+    "buffer": _Pattern(
+        headline="Buffers accumulate: {subject}",
+        action="release the Buffers, and copy small slices of large ones (Buffer.from(slice)) before keeping them",
+    ),
+    "sliced-string": _Pattern(
+        headline="short strings hold long ones: {subject}",
+        action="copy a substring before keeping it, so that it does not hold the string it was cut from",
+    ),
+    "duplicate-strings": _Pattern(
+        headline="the same strings are kept many times: {subject}",
+        action="share the string (intern it in a Map) or keep an id in its place",
+    ),
+    "socket": _Pattern(
+        headline="sockets stay open: {subject}",
+        action="destroy or reuse the connection: an agent with keepAlive and maxSockets, and response bodies read to "
+        "their end",
+    ),
+    "handle": _Pattern(
+        headline="handles stay open: {subject}",
+        action="close the handle when its work is done (close, destroy, unref)",
+    ),
+    "async-context": _Pattern(
+        headline="async contexts accumulate: {subject}",
+        action="end the asynchronous chain that keeps the store, or keep less in AsyncLocalStorage",
+    ),
+    "module": _Pattern(
+        headline="modules are loaded again and again: {subject}",
+        action="load the module once; clearing require.cache does not free what it exported",
+    ),
+    "detached": _Pattern(
+        headline="detached objects are kept: {subject}",
+        action="drop the last reference to {subject} when it is closed",
+    ),
+    "console": _Pattern(
+        headline="console arguments are kept by an attached debugger: {subject}",
+        action="detach other inspector clients while measuring",
+    ),
+    "heap-limit": _Pattern(
+        headline="the heap comes close to its limit: {subject}",
+        action="raise --max-old-space-size, or make the app hold less",
+    ),
+    "gc-pressure": _Pattern(
+        headline="much time goes into garbage collection: {subject}",
+        action="allocate less per request, or raise --max-semi-space-size",
+    ),
+    "long-gc-pause": _Pattern(
+        headline="long garbage collection pauses: {subject}",
+        action="keep fewer long-lived objects: the pause follows the size of the live heap",
+    ),
+    "app-died": _Pattern(
+        headline="the app died: {subject}",
+        action="read the app's last output; if the heap ran full, look at the classes that grew until then",
+    ),
+    "out-of-memory": _Pattern(
+        headline="the app ran out of memory: {subject}",
+        action="look at the classes that grew until then",
+    ),
+}
+
+_KIND_ACTIONS: Mapping[str, str] = {
+    "heap": "compare two heap snapshots of this test (the `heap_snapshot` fixture) to see which class grows",
+    "external": "look for Buffers, ArrayBuffers and streams that are kept: they are outside the V8 heap",
+    "native": "look at native addons, zlib and crypto contexts, TLS sockets: nothing in JavaScript accounts for it",
+    "worker-heap": "look at the worker threads' own state: the growth is in their heaps",
+    "rss": "compare with the heap: growth in RSS alone is native memory or fragmentation",
+    "handles": "close timers, sockets and watchers when their work is done",
+    "fds": "close files and sockets when their work is done",
+}
+
+
+def finding_sentence(finding: Finding) -> str:
+    """One finding in one line: what it is, the evidence, and where."""
+    evidence = evidence_text({key: value for key, value in finding.evidence.items() if key not in _SHOWN_APART})
+    headline = _headline(finding)
+    sentence = f"{headline} ({evidence})" if evidence else headline
+    return f"{sentence}, at {words.clean(finding.location)}" if finding.location else sentence
+
+
+def _headline(finding: Finding) -> str:
+    subject = words.clean(finding.subject, 120)
+    if message := finding.evidence.get("message"):
+        return words.clean(str(message), 300)
+    if pattern := _PATTERNS.get(finding.slug):
+        return pattern.headline.format(subject=subject)
+    return ": ".join(part for part in (words.spoken(finding.slug), subject) if part)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings by severity, otherwise in the order given."""
+    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
+
+
+_COUNTED = {"count_delta": "objects", "entries_delta": "entries", "objects_delta": "objects"}
+
+
+def evidence_text(evidence: words.Detail) -> str:
+    """``{"count_delta": 2000, "per_unit_bytes": 96}`` → ``"+2,000 objects, per unit 96 B"``."""
+    return ", ".join(_evidence(key, value) for key, value in evidence.items() if value is not None and value != "")
+
+
+def _evidence(key: str, value: str | int | float | bool | None) -> str:
+    name, text = key, words.clean(str(value), 120)
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, (int, float)):
+        name, text = _evidence_number(key, value)
+    return f"{words.spoken(name)} {text}".lstrip()
+
+
+def _evidence_number(key: str, value: int | float) -> tuple[str, str]:
+    if key in _COUNTED and isinstance(value, int):
+        return "", f"{words.format_signed_count(value)} {_COUNTED[key]}"
+    change = "delta" in key or "growth" in key
+    if key.endswith("_bytes"):
+        return key.removesuffix("_bytes"), words.format_change(value) if change else format_size(value)
+    if key.endswith("_s"):
+        return key.removesuffix("_s"), format_duration(value)
+    if key.endswith(("_percent", "_pct")):
+        return key.rpartition("_")[0], f"{value:.3g} %"
+    if isinstance(value, int):
+        return key, words.format_signed_count(value) if change else format_count(value)
+    return key, f"{value:.3g}"
+
+
+def path_text(path: RetainerPath, max_steps: int = MAX_PATH_STEPS) -> str:
+    """``(GC roots) → app → cache : Map → table : Array``, the middle left out of a long one."""
+    if len(path.steps) <= max_steps:
+        return " → ".join(_step(edge, node) for edge, node in path.steps)
+    head = max_steps // 2
+    left_out = len(path.steps) - max_steps
+    first = [_step(edge, node) for edge, node in path.steps[:head]]
+    last = [_step(edge, node) for edge, node in path.steps[head + left_out :]]
+    return " → ".join([*first, f"… {left_out} more …", *last])
+
+
+def _step(edge: str, node: str) -> str:
+    edge, node = words.clean(edge, 60), words.clean(node, 60)
+    if not edge or edge == node:
+        return node
+    return f"{edge} : {node}" if node else edge
+
+
+def path_summary(path: RetainerPath) -> str:
+    """How much hangs on a path: ``"2,000 objects, 2.05 MB retained"``."""
+    text = words.plural("object", path.count)
+    return f"{text}, {format_size(path.retained_bytes)} retained" if path.retained_bytes else text
+
+
+# --- notes --------------------------------------------------------------------------------------------------------
+
+_NOTES: Mapping[str, str] = {
+    "few-samples": "few samples: growth and peaks may be missed",
+    "late-samples": "sampling fell behind its schedule: the machine was busy",
+    "late-load": "the load fell behind its schedule: latencies include waiting",
+    "clock-jump": "the clock jumped during the measurement",
+    "not-settled": "memory was still moving when it was read",
+    "shared-machine": "other tests ran on this machine at the same time",
+    "gc-not-observed": "garbage collections could not be observed",
+    "no-inspector": "no inspector connection: only the operating system's numbers were measured",
+    "not-precise": "the app did not run in precise mode: compiled code moves the heap by some 100 KB",
+    "snapshot-skipped": "a heap snapshot was skipped",
+    "gave-up-settling": "settling ended at its time budget",
+    "inspector-lost": "the inspector connection was lost: from then on only the operating system's numbers exist",
+    "callback-failed": "a callback of the test failed while sampling",
+    "blocked-loop": "the event loop did not answer some samples: only the operating system's numbers exist for them",
+    "measurement-doubtful": "the measurement is doubtful",
+}
+
+
+def note_sentence(note: Note) -> str:
+    """One note in one line; ``message`` in its detail, when there is one, is the sentence."""
+    detail = dict(note.detail)
+    message = detail.pop("message", None)
+    sentence = words.clean(str(message), 300) if message else _NOTES.get(note.slug, words.spoken(note.slug))
+    evidence = evidence_text(detail)
+    return f"{sentence} ({evidence})" if evidence else sentence
+
+
+# --- recommendations ----------------------------------------------------------------------------------------------
+
+
+def recommendations(result: RunResult, leak_sentences: Mapping[str, str]) -> tuple[Recommendation, ...]:
+    """What to do next, worst first: from findings, from leaks nothing explains, from reasons that name a remedy.
+
+    ``leak_sentences`` words each leak estimate by its kind (`report.view` makes them)."""
+    advice = [_from_finding(finding) for finding in worst_first(result.findings)]
+    if not any(item.action for item in advice):
+        advice = [*advice, *(_from_leak(leak, leak_sentences) for leak in result.verdict.leaks)]
+    advice.extend(_from_reasons(result))
+    unique: dict[tuple[str, str], Recommendation] = {}
+    for item in advice:
+        if item.action:
+            unique.setdefault((item.action, item.location), item)
+    return tuple(sorted(unique.values(), key=lambda item: _SEVERITIES.index(item.severity)))
+
+
+def _from_finding(finding: Finding) -> Recommendation:
+    pattern = _PATTERNS.get(finding.slug)
+    action = pattern.action.format(subject=words.clean(finding.subject, 80)) if pattern else ""
+    return Recommendation(
+        severity=finding.severity,
+        action=action,
+        evidence=finding_sentence(finding),
+        location=words.clean(finding.location or ""),
+    )
+
+
+def _from_leak(leak: LeakEstimate, sentences: Mapping[str, str]) -> Recommendation:
+    action = _KIND_ACTIONS.get(leak.kind, "") if leak.outcome == "critical" else ""
+    return Recommendation(severity="critical", action=action, evidence=sentences.get(leak.kind, ""))
+
+
+def _from_reasons(result: RunResult) -> list[Recommendation]:
+    advice = []
+    for check in result.verdict.checks:
+        severity: Severity = "critical" if check.outcome == "critical" else "warning"
+        noun = words.metric_of(check.metric).noun
+        phrase = words.reason_phrase(check.reason, check.detail)
+        if hint := words.reason_hint(check.reason):
+            advice.append(Recommendation(severity=severity, action=hint, evidence=f"{noun}: {phrase}"))
+    for leak in result.verdict.leaks:
+        if leak.outcome == "inconclusive" and (hint := words.reason_hint(leak.reason)):
+            evidence = f"{words.MEMORY_KINDS.get(leak.kind, leak.kind)}: {words.reason_phrase(leak.reason)}"
+            advice.append(Recommendation(severity="warning", action=hint, evidence=evidence))
+    return advice

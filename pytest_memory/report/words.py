@@ -1,0 +1,346 @@
+"""The vocabulary of the reports: how a value, a metric, a kind of memory and a reason code are said.  Floor 3: pure.
+
+Part of the view: `report.view` makes sentences of these words, and nothing else in the package turns a number
+or a code into text for people.  Codes not listed here are worded from their own letters, so that an older
+report still reads a newer result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_memory.model import Outcome
+from pytest_memory.units import format_count, format_duration, format_size
+
+Detail = Mapping[str, str | int | float | bool | None]
+
+# --- outcomes ---------------------------------------------------------------------------------------------------
+
+HEALTH_CLASSES: Mapping[Outcome, str] = {
+    "critical": "critical",
+    "not-measured": "not measured",
+    "inconclusive": "inconclusive",
+    "warning": "warning",
+    "pass": "healthy",
+}
+"""The health class of an outcome, worst first."""
+
+HEALTH_MARKS: Mapping[Outcome, str] = {
+    "critical": "✖",
+    "not-measured": "∅",
+    "inconclusive": "?",
+    "warning": "▲",
+    "pass": "✔",
+}
+"""A shape for each class, so that no reader depends on colour."""
+
+# --- what is measured -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """How a measured quantity is named; ``grows`` says that its sentence is about growth."""
+
+    noun: str
+    grows: bool = True
+
+
+_METRICS: Mapping[str, Metric] = {
+    "heap": Metric(noun="heap"),
+    "rss": Metric(noun="RSS"),
+    "uss": Metric(noun="USS"),
+    "external": Metric(noun="external memory"),
+    "array_buffers": Metric(noun="array buffers"),
+    "native": Metric(noun="native memory"),
+    "worker_heap": Metric(noun="worker heaps"),
+    "code": Metric(noun="compiled code"),
+    "handles": Metric(noun="open handles"),
+    "fds": Metric(noun="open files"),
+    "gc_pause": Metric(noun="longest GC pause", grows=False),
+    "gc_count": Metric(noun="major GC runs", grows=False),
+    "gc_frequency": Metric(noun="GC runs", grows=False),
+    "app": Metric(noun="app", grows=False),
+    "load": Metric(noun="load", grows=False),
+    "leak": Metric(noun="leak test", grows=False),
+    "peak_rss": Metric(noun="peak RSS", grows=False),
+    "peak_heap": Metric(noun="peak heap", grows=False),
+    "rps": Metric(noun="requests per second", grows=False),
+    "p99": Metric(noun="p99 latency", grows=False),
+}
+_METRIC_ALIASES = {"gc_runs": "gc_count", "no_leaks": "leak", "leaks": "leak", "heap_total": "heap"}
+
+MEMORY_KINDS: Mapping[str, str] = {
+    "heap": "V8 heap",
+    "external": "external memory (Buffers)",
+    "native": "native memory",
+    "worker-heap": "worker heaps",
+    "rss": "RSS",
+    "handles": "open handles",
+    "fds": "open files",
+}
+_LEAK_NAMES: Mapping[str, str] = {
+    "heap": "leak",
+    "external": "leak in external memory (Buffers)",
+    "native": "leak in native memory",
+    "worker-heap": "leak in worker heaps",
+    "rss": "leak in RSS",
+    "handles": "leak of handles",
+    "fds": "leak of open files",
+}
+SHAPES: Mapping[str, str] = {
+    "flat": "flat",
+    "linear": "grows steadily",
+    "levelling-off": "levels off",
+    "sawtooth": "rises and gives back",
+    "step": "one step",
+    "staircase": "grows in steps",
+    "noisy": "noisy",
+}
+GC_KINDS: Mapping[str, str] = {
+    "scavenge": "scavenge",
+    "minor-mark-compact": "minor mark-compact",
+    "mark-compact": "mark-compact",
+    "incremental": "incremental marking",
+    "weak-callbacks": "weak callbacks",
+}
+
+
+def metric_of(name: str) -> Metric:
+    """The metric a check is about: ``max_heap_growth``, ``health:heap_used`` and ``baseline:heap`` are all the heap."""
+    key = _snake(name.rpartition(":")[2] if not name.startswith("no_leaks") else "leak")
+    key = key.removeprefix("max_").removesuffix("_growth").removesuffix("_bytes").removesuffix("_used")
+    key = _METRIC_ALIASES.get(key, key)
+    return _METRICS.get(key, Metric(noun=spoken(key) or "measurement", grows=False))
+
+
+def leak_name(kind: str) -> str:
+    """``"external"`` → ``"leak in external memory (Buffers)"``."""
+    return _LEAK_NAMES.get(kind, f"leak of {spoken(kind)}")
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+
+
+def spoken(code: str) -> str:
+    """An unlisted code in words: ``"worker-went-away"`` → ``"worker went away"``."""
+    return " ".join(clean(code).replace("-", " ").replace("_", " ").split())
+
+
+# --- reason codes -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """What a reason code says, and (if there is one) the next action of the test's author."""
+
+    phrase: str
+    hint: str = ""
+
+
+REASONS: Mapping[str, Reason] = {
+    # limits and health thresholds: the measured value says it all
+    "within-limit": Reason(phrase=""),
+    "over-limit": Reason(phrase=""),
+    "over-threshold-warning": Reason(phrase=""),
+    "over-threshold-critical": Reason(phrase=""),
+    # conditions under which nothing can be judged
+    "no-samples": Reason(
+        phrase="nothing was measured",
+        hint="measure for longer than one sampling interval, or shorten `interval`",
+    ),
+    "no-requests": Reason(
+        phrase="no request was sent",
+        hint="check that the load reaches the app: its URL, its port and the `ready` path",
+    ),
+    "too-many-errors": Reason(
+        phrase="too many requests failed",
+        hint="make the requests succeed first: an app that answers with errors is not exercised as the test means",
+    ),
+    "app-died": Reason(
+        phrase="the app died while it was measured",
+        hint="read the app's last output; if the heap ran full, look at the classes that grew until then",
+    ),
+    "app-restarted": Reason(
+        phrase="the app restarted while it was measured, so start and end belong to different processes",
+        hint="turn the supervisor or watch mode off for the test",
+    ),
+    "no-leak-test": Reason(
+        phrase="the test asks for no leaks but ran no leak test",
+        hint="call memory_monitor.leak_test(...) in the test",
+    ),
+    "not-settled": Reason(
+        phrase="memory had not settled when it was read",
+        hint="allow more settling time, or let the app finish its background work before the end",
+    ),
+    "precise-mode": Reason(
+        phrase="the app did not run in precise mode, so compiled code hides changes of this size",
+        hint="let `node_app` start the app, or raise the limit",
+    ),
+    "rss-after-snapshot": Reason(
+        phrase="RSS was read after a heap snapshot, which itself takes memory",
+        hint="take snapshots in another test than the one that limits RSS",
+    ),
+    # leak tests
+    "no-growth": Reason(phrase="does not grow"),
+    "below-limit": Reason(phrase="growth stays below the limit"),
+    "above-limit": Reason(phrase=""),
+    "steady-growth": Reason(phrase=""),
+    "levels-off": Reason(phrase="growth levels off"),
+    "gives-back": Reason(phrase="what grows is given back"),
+    "one-step": Reason(phrase="one step, then flat"),
+    "too-few-rounds": Reason(
+        phrase="too few rounds to tell",
+        hint="let the leak test run more rounds",
+    ),
+    "too-few-units": Reason(
+        phrase="too little work in a round to tell growth from noise",
+        hint="do more work in each round",
+    ),
+    "too-noisy": Reason(
+        phrase="the readings scatter more than the limit",
+        hint="do more work in each round, run more rounds, or raise the limit",
+    ),
+    "straddles-limit": Reason(
+        phrase="the limit lies inside the interval",
+        hint="run more rounds, or do more work in each, to narrow the interval",
+    ),
+    "still-warming-up": Reason(
+        phrase="the app was still warming up",
+        hint="raise the warm-up: growth slows down from round to round",
+    ),
+    # baselines
+    "baseline-within": Reason(phrase=""),
+    "baseline-breach": Reason(phrase=""),
+    "baseline-stale-low": Reason(
+        phrase="far below the baseline, which no longer guards anything",
+        hint="record a new baseline with --memory-baseline-update",
+    ),
+    "baseline-missing": Reason(
+        phrase="the baseline has no entry for this test",
+        hint="record one with --memory-baseline-update",
+    ),
+    "baseline-not-comparable": Reason(
+        phrase="the baseline was recorded elsewhere and cannot be compared",
+        hint="record a baseline in this environment, or compare with --memory-baseline-ref",
+    ),
+}
+
+
+def reason_phrase(code: str, detail: Detail | None = None) -> str:
+    """A reason code in words; some say more with the values in ``detail``."""
+    known = REASONS.get(code)
+    phrase = known.phrase if known else spoken(code)
+    if not detail:
+        return phrase
+    if code == "too-many-errors" and "errors" in detail and "requests" in detail:
+        phrase = f"{_count(detail['errors'])} of {_count(detail['requests'])} requests failed"
+        if first := detail.get("first_error"):
+            phrase += f" (first: {clean(str(first), 120)})"
+    elif code == "app-died" and (status := detail.get("exit_status")) is not None:
+        phrase += f" (exit status {clean(str(status), 40)})"
+    elif code == "baseline-not-comparable" and (differs := detail.get("differs") or detail.get("why")):
+        phrase += f" ({clean(str(differs), 160)})"
+    return phrase
+
+
+def reason_hint(code: str) -> str:
+    """The next action a reason code asks for, or nothing."""
+    known = REASONS.get(code)
+    return known.hint if known else ""
+
+
+def _count(value: object) -> str:
+    return format_count(value) if isinstance(value, int) else clean(str(value))
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
+def format_measure(value: float, unit: str) -> str:
+    """One value of a check in its unit: "bytes", "percent", "s", "count", "bytes/request", "handles/request"."""
+    if unit == "bytes":
+        return format_size(value)
+    if unit == "percent":
+        return f"{_decimal(value)} %"
+    if unit == "s":
+        return format_duration(value)
+    if unit == "count":
+        return format_count(round(value))
+    if unit.startswith("bytes/"):
+        return format_rate(value, unit.removeprefix("bytes/"))
+    return f"{_decimal(value)} {clean(unit)}"
+
+
+def format_rate(value: float, per: str, thing: str = "B") -> str:
+    """``1024, "request"`` → ``"1,024 B/request"``; in KB, MB, … from 100,000 on; other things are counted."""
+    if thing == "B" and abs(value) >= 100_000:
+        return f"{format_size(value)}/{clean(per)}"
+    return f"{_decimal(value)} {thing}/{clean(per)}"
+
+
+def format_interval(low: float, high: float) -> str:
+    """``1009, 1041`` → ``"1,009–1,041"``; with a minus sign on either side ``"-12 to 8"``."""
+    widest = max(abs(low), abs(high))
+    if widest >= 100_000:
+        ends = (format_size(low), format_size(high))
+    elif widest >= 9.95:
+        ends = (f"{round(low):,}", f"{round(high):,}")  # one precision for both ends
+    else:
+        ends = (_decimal(low), _decimal(high))
+    return f"{ends[0]} to {ends[1]}" if low < 0 or high < 0 else f"{ends[0]}–{ends[1]}"
+
+
+def format_change(size_bytes: float) -> str:
+    """A size with its sign: ``"+262 KB"``, ``"-1.20 MB"``, ``"0 B"``."""
+    return f"+{format_size(size_bytes)}" if size_bytes > 0 else format_size(size_bytes)
+
+
+def format_signed_count(value: int) -> str:
+    """A count with its sign: ``"+2,000"``."""
+    return f"+{format_count(value)}" if value > 0 else format_count(value)
+
+
+def format_span(start_bytes: float, end_bytes: float) -> str:
+    """``"12.1 → 73.3 MB"``: the unit once when both share it."""
+    start, end = format_size(start_bytes), format_size(end_bytes)
+    number, _, unit = start.rpartition(" ")
+    return f"{number} → {end}" if unit == end.rpartition(" ")[2] else f"{start} → {end}"
+
+
+def _decimal(value: float) -> str:
+    """Whole from 10 on, one digit below; thousands separated; never "-0"."""
+    text = f"{value:,.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
+    return {"-0.0": "0", "0.0": "0"}.get(text, text)
+
+
+def plural(unit: str, count: int) -> str:
+    """``"request", 2`` → ``"2 requests"``; ``"query", 2`` → ``"2 queries"``."""
+    word = clean(unit) or "unit"
+    if count != 1:
+        if word.endswith(("s", "x", "ch", "sh")):
+            word += "es"
+        elif word.endswith("y") and word[-2:-1] not in tuple("aeiou"):
+            word = word[:-1] + "ies"
+        else:
+            word += "s"
+    return f"{format_count(count)} {word}"
+
+
+def clean(text: str, limit: int = 200) -> str:
+    """Foreign text on one line and at most ``limit`` characters, the middle left out.
+
+    Names come from the app's heap and the app's output: a control character among them must not reach a
+    terminal, nor a newline break a table."""
+    flat = text if text.isprintable() else "".join(_printable(char) for char in text)
+    if len(flat) <= limit:
+        return flat
+    tail = (limit - 1) // 3
+    return f"{flat[: limit - 1 - tail]}…{flat[len(flat) - tail :]}"
+
+
+def _printable(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"

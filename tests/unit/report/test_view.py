@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support import result_factory as factory
+
+from pytest_memory.judge import combine
+from pytest_memory.model import Check, Finding, RetainerPath, RunResult
+from pytest_memory.report import advice, tables, view, words
+
+
+def test_verdict_lines(golden_text):
+    lines = [
+        f"{result.test_id.rpartition('::')[2]}\n    {view.verdict_line(result)}" for result in factory.every_kind()
+    ]
+    golden_text("verdict_lines.txt", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("kind", ["leaking", "over_limit", "inconclusive", "crashed", "unmeasured", "compared", "xss"])
+def test_failure_texts(kind, golden_text):
+    golden_text(f"failure_{kind}.txt", view.failure_text(getattr(factory, kind)()) + "\n")
+
+
+def test_the_leak_sentence_is_the_one_promised():
+    assert view.verdict_line(factory.leaking()) == (
+        "leak: 1,024 B/request (95 %: 1,009–1,041), limit 100 B/request; 2.05 MB in 2,000 requests over 8 rounds; "
+        "would reach the 512 MB heap limit after 480,000 requests"
+    )
+
+
+def test_the_limit_sentence_is_the_one_promised():
+    assert view.verdict_line(factory.over_limit()) == "memory: heap grew 61.2 MB (12.1 → 73.3 MB), limit 50MB"
+
+
+@pytest.mark.parametrize("reason", [*words.REASONS, "never-heard-of"])
+@pytest.mark.parametrize(
+    "metric", ["max_heap_growth", "max_gc_pause", "no_leaks:heap", "baseline:rss", "app", "load", "x:y"]
+)
+@pytest.mark.parametrize("measured", [None, 12.0])
+def test_every_reason_makes_a_sentence(reason, metric, measured):
+    check = Check(metric=metric, outcome="inconclusive", reason=reason, measured=measured, limit=1.0)
+    result = RunResult(test_id="t", verdict=combine([check]))
+    sentence = view.check_sentence(check, result)
+    assert sentence.strip(" ,;:") == sentence
+    assert "None" not in sentence
+    assert view.failure_text(result)
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence"),
+    [
+        (
+            Check(metric="max_heap_growth", outcome="critical", reason="over-limit", measured=35.0, limit=10.0,
+                  limit_text="10%", unit="percent", detail={"start": 12e6, "end": 16.2e6}),
+            "heap grew 35 % (12.0 → 16.2 MB), limit 10%",
+        ),
+        (
+            Check(metric="max_heap_growth", outcome="critical", reason="over-limit", measured=240.0, limit=200.0,
+                  limit_text="200B/request", unit="bytes/request",
+                  detail={"start": 12e6, "end": 13.2e6, "units": 5000}),
+            "heap grew 240 B/request (12.0 → 13.2 MB in 5,000 requests), limit 200B/request",
+        ),
+        (
+            Check(metric="max_rss_growth", outcome="pass", reason="within-limit", measured=-2e6, limit=1e6,
+                  limit_text="1MB", detail={"start": 12e6, "end": 10e6}),
+            "RSS shrank 2.00 MB (12.0 → 10.0 MB), limit 1MB",
+        ),
+        (
+            Check(metric="max_gc_pause", outcome="critical", reason="over-limit", measured=0.312, limit=0.2,
+                  limit_text="200ms", unit="s"),
+            "longest GC pause 312 ms, limit 200ms",
+        ),
+        (
+            Check(metric="load", outcome="critical", reason="too-many-errors", measured=40.0, limit=1.0,
+                  limit_text="1%", unit="percent", detail={"errors": 40, "requests": 100, "first_error": "500 from /"}),
+            "40 of 100 requests failed (first: 500 from /), limit 1%",
+        ),
+        (
+            Check(metric="max_rss_growth", outcome="inconclusive", reason="not-settled", measured=5e6, limit=1e6,
+                  limit_text="1MB", detail={"start": 10e6, "end": 15e6}),
+            "RSS grew 5.00 MB (10.0 → 15.0 MB), limit 1MB; memory had not settled when it was read",
+        ),
+        (
+            Check(metric="max_heap_growth", outcome="inconclusive", reason="no-samples", limit=50e6, limit_text="50MB"),
+            "heap: nothing was measured, limit 50MB",
+        ),
+    ],
+)  # fmt: skip
+def test_check_sentences(check, sentence):
+    assert view.check_sentence(check, RunResult(test_id="t")) == sentence
+
+
+def test_other_equally_bad_checks_are_named():
+    checks = [
+        Check(metric="max_heap_growth", outcome="critical", reason="over-limit", measured=6e7, limit=5e7),
+        Check(metric="max_rss_growth", outcome="critical", reason="over-limit", measured=6e8, limit=5e7),
+    ]
+    line = view.verdict_line(RunResult(test_id="t", verdict=combine(checks)))
+    assert line.endswith("; also RSS")
+
+
+def test_failure_text_is_bounded_and_verbose_shows_more():
+    path = RetainerPath(steps=tuple((f"edge{i}", f"Node{i}") for i in range(500)), count=3, retained_bytes=10)
+    finding = Finding(slug="growing-class", severity="warning", subject="X" * 5000, paths=(path,) * 50)
+    result = replace(
+        factory.leaking(),
+        rounds=factory.rounds(200, start=1e7, step=1e5),
+        class_deltas=factory.leaking().class_deltas * 200,
+        findings=(finding,) * 300,
+        artifacts=factory.leaking().artifacts * 100,
+        notes=factory.leaking().notes * 100,
+    )
+    short, long = view.failure_text(result), view.failure_text(result, verbose=True)
+    assert len(short.splitlines()) < 100
+    assert len(short.splitlines()) < len(long.splitlines()) < 800
+    assert max(len(line) for line in long.splitlines()) < 1500
+
+
+def test_rounds_left_out_are_counted():
+    result = replace(factory.leaking(), rounds=factory.rounds(30, start=1e7, step=1e5))
+    table = tables.rounds_table(result)
+    assert table.omitted == 30 - tables.MAX_ROUNDS
+    assert [row[0] for row in table.rows[:2]] == ["start", "1"]
+    assert table.rows[-1][0] == "30"
+
+
+def test_order_is_worst_first_then_growth():
+    names = [result.test_id.rpartition("::")[2] for result in view.ordered(factory.every_kind())]
+    assert names[0] == "test_upload"
+    assert names[-1] in ("test_checkout", "test_cluster")
+    assert names.index("test_never_started") < names.index("test_too_noisy") < names.index("test_cache_fills")
+
+
+def test_recommendations_follow_from_findings_with_their_evidence():
+    advised = view.recommendations(factory.leaking())
+    assert [item.severity for item in advised] == ["critical", "warning"]
+    assert "Session" in advised[0].action
+    assert "+2,000 objects" in advised[0].evidence
+    assert advised[0].location == "src/sessions.js:41:18"
+
+
+def test_an_unexplained_leak_is_advised_by_its_kind():
+    result = replace(factory.leaking(), findings=())
+    (item,) = view.recommendations(result)
+    assert "heap_snapshot" in item.action
+    assert item.evidence.startswith("leak: 1,024 B/request")
+
+
+def test_a_healthy_result_has_no_advice():
+    assert view.recommendations(factory.healthy()) == ()
+    assert view.recommendations(factory.sawtooth()) == ()
+
+
+def test_an_unknown_finding_is_worded_from_its_slug_and_evidence():
+    finding = Finding(
+        slug="moon-phase", severity="info", subject="full", evidence={"size_bytes": 2000, "wait_s": 0.5, "on": True}
+    )
+    assert advice.finding_sentence(finding) == "moon phase: full (size 2.00 KB, wait 500 ms, on yes)"
+
+
+def test_a_finding_with_a_message_says_it():
+    finding = Finding(slug="app-not-ready", severity="critical", subject="AppError", evidence={"message": "port 3000"})
+    assert advice.finding_sentence(finding) == "port 3000"
+
+
+def test_results_without_anything_still_have_words():
+    result = RunResult(test_id="bare")
+    assert view.verdict_line(result) == "not measured: nothing was judged"
+    row = view.result_row(result)
+    assert (row.name, row.file, row.health, row.curve) == ("bare", "", "not measured", ())
+    assert view.overview_sentence([result]) == "1 test: 1 not measured"
+    assert view.failure_text(result) == "not measured: nothing was judged"
