@@ -22,13 +22,8 @@ import psutil
 from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.cdp.transport import fetch_inspector_urls, parse_ws_url
 from pytest_memory.errors import AppError, InspectorError, PytestMemoryWarning
-from pytest_memory.node.discover import (
-    Announcement,
-    describe,
-    is_node_process,
-    listening_ports,
-    port_owner,
-)
+from pytest_memory.node.choose import Announcement
+from pytest_memory.node.discover import describe, is_node_process, listening_ports, port_owner
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec, AttachTarget
 from pytest_memory.node.tree import ProcessTree, is_alive

@@ -26,6 +26,7 @@ import psutil
 
 from pytest_memory.errors import AppError, ConfigError, InspectorError
 from pytest_memory.node.attach import find_or_open_inspector
+from pytest_memory.node.choose import Announcement, choose_app
 from pytest_memory.node.command import (
     ANNOUNCE_VARIABLE,
     PERMISSION_FLAGS,
@@ -35,7 +36,7 @@ from pytest_memory.node.command import (
     build_env,
     resolve_command,
 )
-from pytest_memory.node.discover import Announcement, describe, find_app, listening_ports, read_announcements
+from pytest_memory.node.discover import describe, gather_facts, listening_ports, read_announcements
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec
 from pytest_memory.node.tree import ProcessTree, is_alive
@@ -135,10 +136,11 @@ class Launch:
     def identify_app(self) -> bool:
         """Look for the app among the processes and settle on it; False when there is no candidate yet."""
         owners = [process.pid for process in self.owners()]
-        found = find_app(self.processes(), self.announced, owners)
-        if found is not None:
-            self._app = found
-        return found is not None
+        processes = {process.pid: process for process in self.processes()}
+        pid = choose_app(gather_facts(processes.values()), self.announced, owners)
+        if pid is not None:
+            self._app = processes[pid]
+        return pid is not None
 
     @property
     def alive(self) -> bool:

@@ -16,7 +16,8 @@ import psutil
 from pytest_memory.cdp.client import DEFAULT_TIMEOUT_S, InspectorClient
 from pytest_memory.errors import AppError, ConfigError, InspectorError
 from pytest_memory.node.attach import Attachment
-from pytest_memory.node.discover import Announcement, ProcessRecord, WorkerThread, build_records
+from pytest_memory.node.choose import Announcement, ProcessRecord, WorkerThread, assign_roles
+from pytest_memory.node.discover import gather_facts
 from pytest_memory.node.exits import describe_exit
 from pytest_memory.node.launch import Launch
 from pytest_memory.node.output import AppOutput
@@ -115,7 +116,8 @@ class NodeApp:
 
         ``worker_threads`` are filled in for processes whose inspector is connected (the app's own always is).
         """
-        records = build_records(self._backing.processes(), self._backing.announced, self.pid)
+        facts = gather_facts(self._backing.processes())
+        records = assign_roles(facts, self._backing.announced, self.pid)
         return tuple(dataclasses.replace(r, worker_threads=self._worker_threads(r)) for r in records)
 
     def _worker_threads(self, record: ProcessRecord) -> tuple[WorkerThread, ...]:
