@@ -1,0 +1,150 @@
+"""Limits and health thresholds at their edges: a table of what was measured, what was allowed, what it comes to."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_memory import judge
+from pytest_memory.judge.limits import HealthThresholds, LimitSetting, Measured, judge_limits
+from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
+from pytest_memory.units import Limit, parse_limit
+
+NO_HEALTH = HealthThresholds(heap_growth_bytes=1e15, rss_growth_bytes=1e15, gc_count=10**9)
+
+
+def heap(amount: float, *, start: float = 10e6, units: int = 0) -> dict[str, Growth]:
+    return {"heap_used": Growth(metric="heap_used", start=start, end=start + amount, units=units)}
+
+
+def limit(name: str, text: str) -> LimitSetting:
+    return LimitSetting(name=name, limit=parse_limit(text))
+
+
+def only(checks: tuple[Check, ...], metric: str) -> Check:
+    (check,) = [check for check in checks if check.metric == metric]
+    return check
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "units", "outcome", "reason"),
+    [
+        ("50MB", 50e6 - 1, 0, "pass", "within-limit"),
+        ("50MB", 50e6, 0, "pass", "within-limit"),
+        ("50MB", 50e6 + 1, 0, "critical", "over-limit"),
+        ("50MB", -20e6, 0, "pass", "within-limit"),
+        ("10%", 1e6, 0, "pass", "within-limit"),
+        ("10%", 1e6 + 1, 0, "critical", "over-limit"),
+        ("200B/request", 200_000, 1000, "pass", "within-limit"),
+        ("200B/request", 200_001, 1000, "critical", "over-limit"),
+        ("200B/request", 0, 0, "critical", "no-requests"),
+    ],
+)
+def test_growth_limits_at_the_edge(text: str, amount: float, units: int, outcome: Outcome, reason: str) -> None:
+    checks = judge_limits(Measured(growth=heap(amount, units=units)), [limit("max_heap_growth", text)], NO_HEALTH)
+    check = only(checks, "max_heap_growth")
+    assert (check.outcome, check.reason) == (outcome, reason)
+    assert check.limit_text == text
+
+
+def test_a_percentage_of_nothing_is_inconclusive() -> None:
+    checks = judge_limits(Measured(growth=heap(5, start=0)), [limit("max_heap_growth", "10%")], NO_HEALTH)
+    assert only(checks, "max_heap_growth").outcome == "inconclusive"
+
+
+def test_a_limit_without_a_reading_is_inconclusive() -> None:
+    check = only(judge_limits(Measured(), [limit("max_rss_growth", "1MB")], NO_HEALTH), "max_rss_growth")
+    assert (check.outcome, check.reason) == ("inconclusive", "no-samples")
+
+
+def test_a_doubtful_reading_is_inconclusive_and_says_why() -> None:
+    measured = Measured(growth=heap(99e6), doubts={"heap_used": "rss-after-snapshot"})
+    check = only(judge_limits(measured, [limit("max_heap_growth", "1MB")], NO_HEALTH), "max_heap_growth")
+    assert (check.outcome, check.reason) == ("inconclusive", "rss-after-snapshot")
+
+
+def gc(kind: str, duration_s: float, *, forced: bool = False) -> GcEvent:
+    return GcEvent(t_s=1.0, pid=1, kind=kind, duration_s=duration_s, forced=forced)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("pause_s", "outcome"), [(0.05, "pass"), (0.050001, "critical")])
+def test_gc_pause_at_the_edge_and_forced_collections_do_not_count(pause_s: float, outcome: Outcome) -> None:
+    measured = Measured(gc_observed=True, gc_events=[gc("mark-compact", pause_s), gc("mark-compact", 9, forced=True)])
+    setting = LimitSetting(name="max_gc_pause", limit=Limit(kind="bytes", value=0.05, text="50ms"))
+    assert only(judge_limits(measured, [setting], NO_HEALTH), "max_gc_pause").outcome == outcome
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(3, "pass"), (4, "critical")])
+def test_gc_count_counts_major_collections_only(count: int, outcome: Outcome) -> None:
+    events = [gc("mark-compact", 0.01)] * count + [gc("scavenge", 0.001)] * 500
+    setting = LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=3, text="3"))
+    measured = Measured(gc_observed=True, gc_events=events)
+    assert only(judge_limits(measured, [setting], NO_HEALTH), "max_gc_count").outcome == outcome
+
+
+def test_gc_limits_without_gc_events_seen_are_inconclusive() -> None:
+    setting = LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=3, text="3"))
+    assert only(judge_limits(Measured(), [setting], NO_HEALTH), "max_gc_count").outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("amount", "outcome"),
+    [(50e6 - 1, "pass"), (50e6, "warning"), (100e6, "warning"), (100e6 + 1, "critical")],
+)
+def test_health_of_the_heap(amount: float, outcome: Outcome) -> None:
+    checks = judge_limits(Measured(growth=heap(amount)), [], HealthThresholds())
+    assert only(checks, "health:heap_used").outcome == outcome
+
+
+def test_rss_growth_is_at_most_a_warning_by_itself() -> None:
+    growth = {"rss": Growth(metric="rss", start=1e6, end=900e6)}
+    assert only(judge_limits(Measured(growth=growth), [], HealthThresholds()), "health:rss").outcome == "warning"
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(99, "pass"), (100, "warning"), (9999, "warning")])
+def test_health_of_gc(count: int, outcome: Outcome) -> None:
+    measured = Measured(gc_observed=True, gc_events=[gc("mark-compact", 0.01)] * count)
+    assert only(judge_limits(measured, [], HealthThresholds()), "health:gc_count").outcome == outcome
+
+
+def test_a_limit_of_ones_own_replaces_the_health_threshold() -> None:
+    checks = judge_limits(Measured(growth=heap(80e6)), [limit("max_heap_growth", "200MB")], HealthThresholds())
+    assert [check.metric for check in checks] == ["max_heap_growth"]
+
+
+def test_a_dead_app_is_critical_and_nothing_else_is_judged() -> None:
+    checks = judge_limits(Measured(app_died=True, growth=heap(0)), [limit("max_heap_growth", "1MB")], NO_HEALTH)
+    assert [(check.outcome, check.reason) for check in checks] == [("critical", "app-died")]
+
+
+def test_a_restarted_app_is_never_green() -> None:
+    checks = judge_limits(Measured(app_restarted=True, growth=heap(0)), [limit("max_heap_growth", "1MB")], NO_HEALTH)
+    assert judge.combine(checks).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("requests", "errors", "outcome"),
+    [(0, 0, "critical"), (1000, 10, "pass"), (1000, 11, "critical")],
+)
+def test_no_requests_and_too_many_errors_are_never_green(requests: int, errors: int, outcome: Outcome) -> None:
+    measured = Measured(growth=heap(0), load=[LoadStats(requests=requests, errors=errors)])
+    assert judge.combine(judge_limits(measured, [limit("max_heap_growth", "1MB")], NO_HEALTH)).outcome == outcome
+
+
+def test_nothing_judged_is_not_a_pass() -> None:
+    assert judge.combine([]).outcome == "not-measured"
+    assert judge.fails("not-measured", "critical")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fail_on", "failed"),
+    [
+        ("critical", "critical", True),
+        ("warning", "critical", False),
+        ("warning", "warning", True),
+        ("inconclusive", "critical", False),
+        ("inconclusive", "inconclusive", True),
+        ("pass", "warning", False),
+    ],
+)
+def test_what_fails(outcome: Outcome, fail_on: str, failed: bool) -> None:
+    assert judge.fails(outcome, fail_on) is failed
