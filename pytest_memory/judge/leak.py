@@ -1,0 +1,394 @@
+"""Does it leak?  The decision over the rounds of a leak test.  Floor 3: pure; the same rounds, the same answer.
+
+One question is asked of every kind of memory: *does its floor still rise with the work, late in the test?*  Late,
+because caches fill and modules load early on; its floor, because buffers saw and stores expire.  The answer
+"grows" is believed only after enough work, when the growth does not slow down, and when the app gives nothing
+back while it is left alone.  What is neither clearly below the limit nor believed is *inconclusive*, with the
+reason that `leaktest` acts upon: most doubts are removed by more work or by a rest.
+
+It decides nothing about how a test is run (that is `leaktest`) and words nothing (that is `report.view`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_memory import stats
+from pytest_memory.judge.series import KINDS, Point, Rest, Series, read_series
+from pytest_memory.model import LeakEstimate, MemoryKind, Outcome, Round
+from pytest_memory.units import Limit
+
+Shape = Literal["flat", "linear", "levelling-off", "sawtooth", "step", "staircase", "noisy"]
+
+# --- what counts as growth ------------------------------------------------------------------------------------
+
+# Bytes per unit below which no managed growth is called a leak when the test names no limit of its own.  Settled
+# healthy servers in precise mode stay within 0 to 3 B/request; one request in fifty leaving 700 B behind is 14.
+DEFAULT_PRECISE_B = 8.0
+# With the optimising compilers at work, healthy apps move by up to 50 B/request for thousands of requests.
+DEFAULT_IMPRECISE_B = 64.0
+# A leaked Buffer or ArrayBuffer also leaves an object of 100 to 200 B on the heap, where small leaks show sooner;
+# the sizes of live Buffers, on the other hand, wander by megabytes in healthy apps.
+EXTERNAL_FLOOR_B = 64.0
+# Resident memory nobody accounts for is coarse (pages, arenas) and creeps in healthy apps.
+NATIVE_FLOOR_B = 512.0
+# Handles and descriptors are whole things: one in two hundred requests is no accident if it goes on.
+COUNT_LIMIT = 0.005
+
+# Growth below these, over the judged half of the test, is not told from a module loaded late or a table
+# allocated on first use, whatever its rate per unit looks like.
+RESOLUTION: dict[MemoryKind, float] = {
+    "heap": 32e3,
+    "worker-heap": 32e3,
+    "external": 128e3,
+    "native": 4e6,
+    "handles": 10.0,
+    "fds": 10.0,
+}
+# Pages around a growing heap (malloc arenas, page tables, half-filled heap pages) grow along with it.
+NATIVE_SHARE_OF_MANAGED = 0.25
+
+# --- what counts as doubt -------------------------------------------------------------------------------------
+
+# A leak gives nothing back: what its series returns in a rest is noise of a few thousandths.  An expiring store
+# whose oldest entries are just beginning to go has returned a few hundredths.
+GIVE_BACK_SHARE = 0.03
+# A real leak's rate varies by a few per cent; a filling cache's falls by more between the halves of the window.
+SLOWING = 0.85
+# Fewer independent floor points than this give no 95 % interval at all (Kendall's S at n = 5: 1.7 %).
+MIN_FLOOR_POINTS = 5
+FLOOR_BLOCKS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakPlan:
+    """How far a leak test goes and what it holds growth against.
+
+    ``limit`` is a rate (bytes per ``unit``) or None for the defaults; all ``_s`` are seconds of work unless said
+    otherwise; ``max_duration_s`` bounds the whole test, ``precise`` says that the app runs without its
+    optimising compilers (see INSPECTOR notes in docs/design.md)."""
+
+    limit: Limit | None = None
+    unit: str = "request"
+    precise: bool = True
+    # Thrown away: connections, modules and feedback of the first requests.
+    warmup_s: float = 1.0
+    warmup_units: int = 200
+    # Earliest believable "does not leak".
+    min_rounds: int = 12
+    pass_after_s: float = 8.0
+    pass_after_units: int = 10_000
+    pass_after_long_s: float = 20.0
+    # Earliest believable "leaks": caches of ten thousand entries and lifetimes of ten seconds are over by then.
+    leak_after_s: float = 20.0
+    leak_after_units: int = 20_000
+    leak_after_long_s: float = 45.0
+    leak_after_bytes: float = 256e6
+    leak_after_count: float = 1000.0
+    # The rest before a leak is called, and how long a rest may be extended while memory still falls.
+    rest_s: float = 10.0
+    max_rest_s: float = 30.0
+    max_rounds: int = 600
+    max_duration_s: float = 100.0
+    round_s: float = 0.35
+    max_error_rate: float = 0.01
+    heap_limit_bytes: int | None = None
+
+    def limit_for(self, kind: MemoryKind) -> float:
+        """Growth per unit that is still allowed for one kind of memory (bytes; handles and fds: things)."""
+        if kind in ("handles", "fds"):
+            return COUNT_LIMIT
+        if self.limit is not None:
+            asked = self.limit.value
+        else:
+            asked = DEFAULT_PRECISE_B if self.precise else DEFAULT_IMPRECISE_B
+        if kind == "native":
+            return max(asked, NATIVE_FLOOR_B)
+        if kind == "external":
+            return max(asked, EXTERNAL_FLOOR_B)
+        return asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trend:
+    """What the floor of one window of a series does."""
+
+    slope: stats.Slope
+    shape: Shape
+    growth: float
+    late_slope: stats.Slope
+    early_slope: stats.Slope
+    median_step: float
+    points: int
+
+
+def judge_leak(rounds: Sequence[Round], plan: LeakPlan) -> tuple[LeakEstimate, ...]:
+    """Judge every measured kind of memory; worst kinds are not sorted first, `judge.combine` does that.
+
+    ``rounds`` begin with the reading after the warm-up.  Nothing measured gives one ``not-measured`` estimate.
+    """
+    every = [series for kind in KINDS if (series := read_series(rounds, kind)) is not None]
+    if not every or every[0].units <= 0:
+        return (unjudged("not-measured", "no-units", plan, rounds),)
+    managed = sum(max(0.0, one.growth) for one in every if one.kind in ("heap", "worker-heap", "external"))
+    return tuple(_judge_series(series, plan, managed_growth=managed) for series in every)
+
+
+def unjudged(outcome: Outcome, reason: str, plan: LeakPlan, rounds: Sequence[Round]) -> LeakEstimate:
+    """An estimate that says why there is none: no work was done, too much of it failed, the app died."""
+    return LeakEstimate(
+        kind="heap",
+        outcome=outcome,
+        reason=reason,
+        slope=0.0,
+        low=-math.inf,
+        high=math.inf,
+        limit=plan.limit_for("heap"),
+        unit=plan.unit,
+        shape="noisy",
+        rounds=len(rounds),
+        units=sum(one.units for one in rounds),
+    )
+
+
+# --- one kind of memory ---------------------------------------------------------------------------------------
+
+
+def _judge_series(series: Series, plan: LeakPlan, *, managed_growth: float) -> LeakEstimate:
+    limit = plan.limit_for(series.kind)
+    trend = _trend(series, limit)
+    outcome, reason = _decide(series, trend, limit, plan, managed_growth)
+    shape = _shape_of(trend, reason)
+    returned = max((_given_back(series, rest) for rest in series.rests), default=0.0)
+    return LeakEstimate(
+        kind=series.kind,
+        outcome=outcome,
+        reason=reason,
+        slope=trend.slope.value,
+        low=trend.slope.low,
+        high=trend.slope.high,
+        limit=limit,
+        unit=plan.unit,
+        median_step=trend.median_step,
+        late_slope=trend.late_slope.value,
+        give_back=min(1.0, max(returned, stats.give_back([series.start, *(y for _, y in series.load)]))),
+        shape=shape,
+        rounds=len(series.load),
+        units=int(series.units),
+        growth=series.growth,
+        units_to_heap_limit=_units_to_limit(series, trend, outcome, plan),
+    )
+
+
+def _decide(series: Series, trend: _Trend, limit: float, plan: LeakPlan, managed_growth: float) -> tuple[Outcome, str]:
+    if _gave_back(series):
+        return _decide_drained(series, limit)
+    if trend.points < MIN_FLOOR_POINTS or len(series.load) < plan.min_rounds:
+        return "inconclusive", "too-short"
+    if trend.slope.high < _tolerated(series, limit, plan):
+        return ("pass", "below-limit") if _worked_enough_to_pass(series, plan) else ("inconclusive", "too-short")
+    if not _grows(series, trend, limit, managed_growth):
+        return "inconclusive", _doubt(trend, limit)
+    return _believe(series, trend, plan)
+
+
+def _believe(series: Series, trend: _Trend, plan: LeakPlan) -> tuple[Outcome, str]:
+    """The floor rises faster than allowed: is it a leak, or something that will end?"""
+    if not _worked_enough_to_fail(series, plan):
+        return "inconclusive", "growing"
+    if _slows_down(series, trend):
+        return "inconclusive", "levelling-off"
+    if not series.rests:
+        return "inconclusive", "no-rest"
+    if _gave_back(series):
+        return "inconclusive", "gives-back"
+    if series.rests[-1].duration_s < plan.rest_s * 0.9:
+        return "inconclusive", "no-rest"
+    return "critical", "staircase" if trend.shape == "staircase" else "grows"
+
+
+def _tolerated(series: Series, limit: float, plan: LeakPlan) -> float:
+    """What the interval must stay below.  Without a limit of the user's own, growth that does not add up to the
+    resolution over the judged half is tolerated: few, heavy units have large rates and small sums."""
+    if plan.limit is not None and series.kind in ("heap", "worker-heap"):
+        return limit
+    judged = series.units / 2.0
+    return max(limit, RESOLUTION[series.kind] / judged) if judged > 0 else limit
+
+
+def _grows(series: Series, trend: _Trend, limit: float, managed_growth: float) -> bool:
+    needed = RESOLUTION[series.kind]
+    if series.kind == "native":
+        needed = max(needed, NATIVE_SHARE_OF_MANAGED * managed_growth)
+    if trend.growth < needed:
+        return False
+    return trend.slope.low > limit or trend.shape == "staircase"
+
+
+def _doubt(trend: _Trend, limit: float) -> str:
+    if trend.shape in ("step", "sawtooth", "noisy"):
+        return trend.shape
+    return "straddles-limit" if trend.slope.low <= limit <= trend.slope.high else "noisy"
+
+
+def _worked_enough_to_pass(series: Series, plan: LeakPlan) -> bool:
+    if series.load_s >= plan.pass_after_long_s:
+        return True
+    return series.load_s >= plan.pass_after_s and series.units >= plan.pass_after_units
+
+
+def _worked_enough_to_fail(series: Series, plan: LeakPlan) -> bool:
+    if series.kind in ("handles", "fds"):
+        much = series.growth >= plan.leak_after_count
+    else:
+        ceiling = plan.leak_after_bytes
+        if plan.heap_limit_bytes and series.kind == "heap":
+            ceiling = min(ceiling, 0.4 * plan.heap_limit_bytes)
+        much = series.growth >= ceiling
+    if much or series.load_s >= plan.leak_after_long_s:
+        return True
+    return series.load_s >= plan.leak_after_s and series.units >= plan.leak_after_units
+
+
+def _slows_down(series: Series, trend: _Trend) -> bool:
+    """Whether the climb is surely slower late than early: inside the judged half, or against the quarter before."""
+    if _surely_slower(trend.early_slope, trend.late_slope, SLOWING):
+        return True
+    before = _slope_of(series.window(0.25, 0.5))
+    return _surely_slower(before, trend.slope, 0.6)
+
+
+def _surely_slower(early: stats.Slope, late: stats.Slope, share: float) -> bool:
+    return early.value > 0 and late.value < share * early.value and late.high < early.low
+
+
+def _shape_of(trend: _Trend, reason: str) -> Shape:
+    return "levelling-off" if reason == "levelling-off" else trend.shape
+
+
+def _units_to_limit(series: Series, trend: _Trend, outcome: Outcome, plan: LeakPlan) -> int | None:
+    if outcome != "critical" or series.kind != "heap" or not plan.heap_limit_bytes or trend.slope.value <= 0:
+        return None
+    left = plan.heap_limit_bytes - (series.start + series.growth)
+    return int(series.units + max(0.0, left) / trend.slope.value)
+
+
+# --- the floor ------------------------------------------------------------------------------------------------
+
+
+def _trend(series: Series, limit: float) -> _Trend:
+    late = series.window(0.5)
+    cycle = stats.find_cycle(series.window(0.25))
+    shape: Shape = "linear"
+    doubt = 0.0
+    flattened = late
+    if cycle is not None:
+        flattened = [point for point in cycle.remove(series.window(0.25)) if point[0] >= late[0][0]]
+        doubt, shape = cycle.slope_doubt, "sawtooth"
+    floor = _floor(flattened)
+    slope = _widen(stats.theil_sen(floor), doubt)
+    growth = floor[-1][1] - floor[0][1] if floor else 0.0
+    if slope.high < limit:
+        shape = "flat" if cycle is None else "sawtooth"
+    elif slope.low <= limit:
+        shape = _rough_shape(series, floor, limit, growth, cyclic=cycle is not None)
+    half = len(flattened) // 2
+    return _Trend(
+        slope=slope,
+        shape=shape,
+        growth=growth,
+        early_slope=_widen(_slope_of(flattened[: half + 1]), doubt),
+        late_slope=_widen(_slope_of(flattened[half:]), doubt),
+        median_step=_median_step(flattened),
+        points=len(floor),
+    )
+
+
+def _floor(points: Sequence[Point]) -> list[Point]:
+    """The lows of the series: of its cycles where it has some, of equal blocks where it has none."""
+    if len(points) < 2 * MIN_FLOOR_POINTS:
+        return list(points)
+    trend = stats.theil_sen(points).value
+    x0 = points[0][0]
+    level = [(x, y - trend * (x - x0)) for x, y in points]
+    values = [y for _, y in level]
+    swing = max(values) - min(values)
+    lows = stats.troughs(level, drop=swing / 3.0) if swing > 0 else []
+    if len(lows) < FLOOR_BLOCKS:
+        lows = stats.block_minima(level, min(FLOOR_BLOCKS, len(points) // 2))
+    return [(x, y + trend * (x - x0)) for x, y in lows]
+
+
+def _slope_of(points: Sequence[Point]) -> stats.Slope:
+    return stats.theil_sen(points) if len(points) >= MIN_FLOOR_POINTS else stats.Slope(0.0, -math.inf, math.inf, 0)
+
+
+def _widen(slope: stats.Slope, by: float) -> stats.Slope:
+    return stats.Slope(slope.value, slope.low - by, slope.high + by, slope.count)
+
+
+def _median_step(points: Sequence[Point]) -> float:
+    rates = [(yj - yi) / (xj - xi) for (xi, yi), (xj, yj) in itertools.pairwise(points) if xj > xi]
+    return stats.median(rates) if rates else 0.0
+
+
+def _rough_shape(series: Series, floor: Sequence[Point], limit: float, growth: float, *, cyclic: bool) -> Shape:
+    """What a series is that neither surely rises nor surely stays below the limit."""
+    if _is_staircase(series, limit):
+        return "staircase"
+    if cyclic:
+        return "sawtooth"
+    values = [y for _, y in floor]
+    if growth > 0 and stats.step_share(values) > 0.7:
+        return "step"
+    return "noisy"
+
+
+def _is_staircase(series: Series, limit: float) -> bool:
+    """A table that doubles whenever it is full: its floors over windows twice as long each rise twice as much."""
+    floors = []
+    for end in (0.125, 0.25, 0.5, 1.0):
+        window = series.window(end / 2.0, end)
+        if len(window) < 2:
+            return False
+        floors.append(min(y for _, y in window))
+    rises = [b - a for a, b in itertools.pairwise(floors)]
+    rate = rises[-1] / (series.units / 2.0)
+    return rises[0] > 0 and all(later >= 1.4 * earlier for earlier, later in itertools.pairwise(rises)) and rate > limit
+
+
+# --- what a rest shows ----------------------------------------------------------------------------------------
+
+
+def _given_back(series: Series, rest: Rest) -> float:
+    """The share (0..1) of the growth up to a rest that the rest returned."""
+    grown = max(rest.before, *(y for x, y in series.load if x <= rest.units)) - series.start
+    return (rest.before - rest.lowest) / grown if grown > 0 else 0.0
+
+
+def _gave_back(series: Series) -> bool:
+    """Whether a rest returned more than noise: a share of the growth, and not just a closed connection."""
+    needed = RESOLUTION[series.kind] / 4.0
+    return any(
+        rest.before - rest.lowest > needed and _given_back(series, rest) > GIVE_BACK_SHARE for rest in series.rests
+    )
+
+
+def _decide_drained(series: Series, limit: float) -> tuple[Outcome, str]:
+    """Judge by what is left after each rest: what expires or is flushed is gone by then, a leak is not."""
+    drained = [(rest.units, rest.end) for rest in series.rests]
+    units, left = drained[-1]
+    if (left - series.start) / units < limit:
+        return "pass", "given-back"
+    if len(drained) < MIN_FLOOR_POINTS:
+        return "inconclusive", "gives-back"
+    slope = stats.theil_sen(drained)
+    if slope.high < limit:
+        return "pass", "given-back"
+    if slope.low > limit and drained[-1][1] - drained[0][1] > RESOLUTION[series.kind] / 2.0:
+        return "critical", "grows-between-rests"
+    return "inconclusive", "gives-back"

@@ -1,0 +1,200 @@
+"""The plan of a leak test: what to do next, given what has been seen.  Floor 3: pure; `leakrun` carries it out.
+
+A leak test is sequential.  It warms up, then works in rounds; as soon as every kind of memory is judged below its
+limit it stops.  Where one grows it goes on until caches are full and lifetimes over, rests to see what is given
+back, and only then calls it a leak.  When neither answer is reached before the stated maxima, it stops and the
+answer is *inconclusive*, with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_memory.judge.leak import LeakPlan, judge_leak, unjudged
+from pytest_memory.judge.series import Rest, read_series
+from pytest_memory.model import LeakEstimate, Round
+
+__all__ = ["History", "LeakPlan", "Rested", "RunRound", "Step", "Stop", "is_warm", "next_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRound:
+    """Call the operation ``repeat`` times, then take a settled reading.  Warm-up rounds are thrown away."""
+
+    repeat: int
+    warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """Leave the app alone for ``seconds``, then take a settled reading."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The test is over.  ``reason`` is "decided", or what ran out: "max-rounds", "max-duration", "no-units",
+    "errors", "app-died"."""
+
+    reason: str
+    estimates: tuple[LeakEstimate, ...] = ()
+
+
+Step = RunRound | Rested | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What has happened so far.  ``rounds`` begin with the last warm-up round (its reading is the start);
+    ``warmup`` are those before it; ``calls`` counts calls of the operation in the last working round."""
+
+    warmup: tuple[Round, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    last_repeat: int = 1
+    elapsed_s: float = 0.0
+    died: bool = False
+
+    @property
+    def units(self) -> int:
+        return sum(one.units for one in (*self.warmup, *self.rounds))
+
+    @property
+    def errors(self) -> int:
+        return sum(one.errors for one in (*self.warmup, *self.rounds))
+
+
+# How long the app works between two rests, once rests are what it is judged by.
+_WORK_BETWEEN_RESTS_S = 2.5
+# A rest is read every second; two seconds without a fall end it, once something was given back.
+_REST_STEP_S = 1.0
+_QUIET_S = 2.0
+# A reading after collections takes time that grows with the heap: work at least this many times as long.
+_WORK_PER_SETTLE = 4.0
+# Calls that must have been made before their units and errors are judged.
+_TRIAL_ROUNDS = 3
+_TRIAL_UNITS = 100
+# Doubts that more of the same work rarely removes, but a rest does: expiring stores and flushed buffers.
+_REST_REMOVES = frozenset({"noisy", "sawtooth", "straddles-limit", "step"})
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+def next_step(plan: LeakPlan, history: History) -> Step:
+    """Decide what to do next.  Always ends: rounds and duration are bounded by the plan."""
+    every = (*history.warmup, *history.rounds)
+    if history.died:
+        return Stop("app-died", (*_estimates(plan, history), unjudged("critical", "app-died", plan, every)))
+    if refusal := _refusal(plan, history):
+        return Stop(refusal, (unjudged("not-measured", refusal, plan, every),))
+    if not history.rounds:
+        return RunRound(_repeat(plan, history, plan.round_s), warmup=True)
+    if len(history.rounds) == 1:
+        return RunRound(_repeat(plan, history, plan.round_s))
+    estimates = judge_leak(history.rounds, plan)
+    if _decided(estimates):
+        return Stop("decided", estimates)
+    if len(history.rounds) >= plan.max_rounds:
+        return Stop("max-rounds", estimates)
+    if history.elapsed_s >= plan.max_duration_s:
+        return Stop("max-duration", estimates)
+    doubtful = [estimate for estimate in estimates if estimate.outcome == "inconclusive"]
+    if _needs_rest(plan, history, doubtful):
+        return Rested(_REST_STEP_S)
+    between_rests = any(estimate.reason == "gives-back" for estimate in doubtful)
+    return RunRound(_repeat(plan, history, _WORK_BETWEEN_RESTS_S / 2 if between_rests else plan.round_s))
+
+
+def is_warm(plan: LeakPlan, history: History, candidate: Round) -> bool:
+    """Whether the warm-up is over with this round, so that its reading is the start."""
+    rounds = (*history.warmup, candidate)
+    work_s = sum(one.end_s - one.start_s for one in rounds)
+    units = sum(one.units for one in rounds)
+    return work_s >= plan.warmup_s and (units >= plan.warmup_units or work_s >= 3 * plan.warmup_s)
+
+
+def _estimates(plan: LeakPlan, history: History) -> tuple[LeakEstimate, ...]:
+    return judge_leak(history.rounds, plan) if len(history.rounds) > 1 else ()
+
+
+def _decided(estimates: Sequence[LeakEstimate]) -> bool:
+    """One sure leak decides; otherwise every kind must have been judged."""
+    outcomes = [estimate.outcome for estimate in estimates]
+    return "critical" in outcomes or "inconclusive" not in outcomes
+
+
+def _refusal(plan: LeakPlan, history: History) -> str | None:
+    """Why this cannot be measured at all: nothing is being done, or too much of it fails."""
+    calls = len(history.warmup) + len(history.rounds)
+    if calls >= _TRIAL_ROUNDS and history.units == 0:
+        return "errors" if history.errors else "no-units"
+    tried = max(history.units, history.errors)
+    if tried >= _TRIAL_UNITS or calls >= _TRIAL_ROUNDS:
+        return "errors" if history.errors > plan.max_error_rate * tried else None
+    return None
+
+
+def _repeat(plan: LeakPlan, history: History, target_s: float) -> int:
+    """Calls for the next round, so that it lasts about ``target_s`` and long against its reading.
+
+    Lengths vary (by the golden ratio, which fits no period): equal rounds would beat against a buffer that is
+    flushed every so many units, and a slow beat looks like growth."""
+    worked = [one for one in (*history.warmup, *history.rounds) if not one.idle]
+    if not worked:
+        return 1
+    last = worked[-1]
+    wanted_s = max(target_s, _WORK_PER_SETTLE * last.memory.duration_s)
+    per_call_s = max((last.end_s - last.start_s) / history.last_repeat, 1e-4)
+    vary = 0.6 + 0.8 * (len(worked) * _GOLDEN % 1.0)
+    return max(1, min(round(wanted_s * vary / per_call_s), 4 * history.last_repeat))
+
+
+# --- rests ----------------------------------------------------------------------------------------------------
+
+
+def _needs_rest(plan: LeakPlan, history: History, doubtful: Sequence[LeakEstimate]) -> bool:
+    rests = [series.rests for one in doubtful if (series := read_series(history.rounds, one.kind)) is not None]
+    if history.rounds[-1].idle:
+        return any(_goes_on(plan, of_kind) for of_kind in rests)
+    reasons = {one.reason for one in doubtful}
+    if "no-rest" in reasons:
+        return True
+    if "gives-back" in reasons:
+        return _work_since_rest_s(history.rounds) >= _WORK_BETWEEN_RESTS_S
+    rested = any(one.idle for one in history.rounds)
+    return not rested and bool(reasons & _REST_REMOVES) and _work_since_rest_s(history.rounds) >= plan.leak_after_s
+
+
+def _work_since_rest_s(rounds: Sequence[Round]) -> float:
+    work_s = 0.0
+    for one in reversed(rounds[1:]):
+        if one.idle:
+            break
+        work_s += one.end_s - one.start_s
+    return work_s
+
+
+def _goes_on(plan: LeakPlan, rests: Sequence[Rest]) -> bool:
+    """Whether the rest under way must last longer: a first one its full length, any while memory still falls."""
+    rest = rests[-1]
+    if rest.duration_s >= plan.max_rest_s:
+        return False
+    fell_until = _last_fall_s(rest)
+    if fell_until > 0.0:
+        return rest.duration_s < fell_until + _QUIET_S
+    expected = max((_last_fall_s(earlier) for earlier in rests[:-1]), default=0.0)
+    return rest.duration_s < (expected + _QUIET_S if len(rests) > 1 else plan.rest_s)
+
+
+def _last_fall_s(rest: Rest) -> float:
+    """When in the rest memory last fell by more than a fiftieth of all that it gave back; 0 if it gave nothing."""
+    given = rest.before - rest.lowest
+    if given <= 0.02 * abs(rest.before):
+        return 0.0
+    level, last_s = rest.before, 0.0
+    for at_s, value in rest.readings:
+        if level - value > 0.02 * given:
+            last_s = at_s
+        level = min(level, value)
+    return last_s
