@@ -57,7 +57,9 @@ def _numeric(*columns: int) -> frozenset[int]:
 
 def limits_table(checks: Sequence[Check]) -> Table:
     """Every check but the baseline's and the leak test's own: measured, limit, who set it, health class."""
-    shown = [check for check in checks if not check.metric.startswith(("baseline:", "no_leaks:"))]
+    shown = [
+        check for check in checks if not words.is_baseline(check.metric) and not check.metric.startswith("no_leaks:")
+    ]
     return Table(
         title="Limits",
         columns=("what", "measured", "limit", "set by", "class"),
@@ -98,27 +100,47 @@ def limit_text(check: Check) -> str:
 
 def baseline_table(checks: Sequence[Check]) -> Table:
     """The comparison with a stored baseline."""
-    shown = [check for check in checks if check.metric.startswith("baseline:")]
+    shown = [check for check in checks if words.is_baseline(check.metric)]
     return Table(
         title="Against the baseline",
-        columns=("what", "measured", "baseline", "allowed", "class", "remark"),
+        columns=("what", "measured", "baseline", "change", "allowed", "class", "remark"),
         rows=tuple(_baseline_row(check) for check in shown),
-        numeric=_numeric(1, 2, 3),
+        numeric=_numeric(1, 2, 3, 4),
         outcomes=tuple(check.outcome for check in shown),
     )
 
 
 def _baseline_row(check: Check) -> tuple[str, ...]:
-    stored = check.detail.get("baseline")
-    baseline = words.format_measure(stored, check.unit) if isinstance(stored, (int, float)) else "–"
+    measured = "–" if check.measured is None else words.format_measure(check.measured, check.unit)
     return (
         words.metric_of(check.metric).noun,
-        measured_text(check) or "–",
-        baseline,
-        limit_text(check) or "–",
+        measured,
+        stored_text(check) or "–",
+        change_text(check) or "–",
+        allowed_text(check) or "–",
         class_of(check.outcome),
         words.reason_phrase(check.reason, check.detail),
     )
+
+
+def stored_text(check: Check) -> str:
+    """The baseline's own value."""
+    stored = check.detail.get("baseline")
+    return words.format_measure(stored, check.unit) if isinstance(stored, (int, float)) else ""
+
+
+def change_text(check: Check) -> str:
+    """The change against the baseline in percent: ``"+36.7 %"``."""
+    percent = check.detail.get("change_percent")
+    return f"{percent:+.1f} %" if isinstance(percent, (int, float)) else ""
+
+
+def allowed_text(check: Check) -> str:
+    """The worst value still allowed, with the tolerance in the user's words: ``"13.2 MB (10%)"``."""
+    if check.limit is None:
+        return ""
+    allowed = words.format_measure(check.limit, check.unit)
+    return f"{allowed} ({words.clean(check.limit_text, 40)})" if check.limit_text else allowed
 
 
 def leaks_table(leaks: Sequence[LeakEstimate]) -> Table:

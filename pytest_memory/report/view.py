@@ -53,7 +53,8 @@ def _worst_sentences(result: RunResult) -> list[tuple[str, str]]:
     outcome = result.verdict.outcome
     leaks = [leak for leak in result.verdict.leaks if leak.outcome == outcome]
     sentences = [(words.leak_name(leak.kind), leak_sentence(leak, result)) for leak in leaks]
-    for check in result.verdict.checks:
+    # What was measured before what was not: "no entry in the baseline" must not speak for a healthy test.
+    for check in sorted(result.verdict.checks, key=lambda check: check.measured is None):
         if check.outcome == outcome and not _said_by_estimate(check, result):
             noun = words.metric_of(check.metric).noun
             sentences.append((noun, f"{_prefix(outcome)}: {check_sentence(check, result)}"))
@@ -80,9 +81,12 @@ def leak_sentence(leak: LeakEstimate, result: RunResult) -> str:
     thing = tables.leak_thing(leak)
     slope = words.format_rate(leak.slope, leak.unit, thing)
     limit = _leak_limit(leak, result) or words.format_rate(leak.limit, leak.unit, thing)
+    if leak.outcome == "not-measured":
+        return f"{_leak_prefix(leak)}: {words.reason_phrase(leak.reason)}"
     sentence = f"{_leak_prefix(leak)}: {slope} (95 %: {words.format_interval(leak.low, leak.high)}), limit {limit}"
     if leak.outcome == "critical":
-        return sentence + _leak_growth(leak) + _leak_future(leak, result)
+        how = "" if leak.reason == "grows" else f"; {words.reason_phrase(leak.reason)}"
+        return sentence + _leak_growth(leak) + how + _leak_future(leak, result)
     if phrase := words.reason_phrase(leak.reason):
         sentence += f"; {phrase}"
     return f"{sentence}; {_rounds(leak)}" if leak.rounds else sentence
@@ -124,6 +128,8 @@ def check_sentence(check: Check, result: RunResult) -> str:
     """One check: ``"heap grew 61.2 MB (12.1 → 73.3 MB), limit 50MB"``, or why it could not be judged."""
     metric = words.metric_of(check.metric)
     phrase = words.reason_phrase(check.reason, check.detail)
+    if words.is_baseline(check.metric):
+        return _baseline_sentence(check, metric, phrase)
     if check.measured is None:
         limit = tables.limit_text(check)
         phrase = phrase or "nothing was measured"
@@ -131,8 +137,6 @@ def check_sentence(check: Check, result: RunResult) -> str:
         return f"{sentence}, limit {limit}" if limit else sentence
     if check.reason == "too-many-errors":
         return f"{phrase}, limit {tables.limit_text(check)}"
-    if check.metric.startswith("baseline:"):
-        return _baseline_sentence(check, metric, phrase)
     sentence = _measured(check, metric, result)
     if limit := tables.limit_text(check):
         sentence += f", {'default threshold' if check.source == 'default' else 'limit'} {limit}"
@@ -168,12 +172,15 @@ def _growth_of(check: Check, result: RunResult) -> Growth | None:
 
 
 def _baseline_sentence(check: Check, metric: words.Metric, phrase: str) -> str:
-    stored = check.detail.get("baseline")
-    sentence = f"{metric.noun} {tables.measured_text(check)}"
-    if isinstance(stored, (int, float)):
-        sentence += f" against {words.format_measure(stored, check.unit)} in the baseline"
-    if limit := tables.limit_text(check):
-        sentence += f", allowed {limit}"
+    """``"settled heap 16.4 MB, baseline 12.0 MB (+36.7 %), allowed 13.2 MB (10%)"``."""
+    if check.measured is None:
+        return f"{metric.noun}: {phrase or 'nothing was measured'}"
+    sentence = f"{metric.noun} {words.format_measure(check.measured, check.unit)}"
+    if stored := tables.stored_text(check):
+        change = tables.change_text(check)
+        sentence += f", baseline {stored}" + (f" ({change})" if change else "")
+    if allowed := tables.allowed_text(check):
+        sentence += f", allowed {allowed}"
     return f"{sentence}; {phrase}" if phrase else sentence
 
 
@@ -321,7 +328,7 @@ def _headline(result: RunResult) -> str:
         if check.outcome == result.verdict.outcome and check.measured is not None:
             text = words.format_measure(check.measured, check.unit)
             metric = words.metric_of(check.metric)
-            grows = metric.grows and not check.metric.startswith("baseline:")
+            grows = metric.grows and not words.is_baseline(check.metric)
             sign = "+" if grows and check.measured > 0 else ""
             return f"{metric.noun} {sign}{text}"
     for check in result.verdict.checks:

@@ -7,6 +7,7 @@ report still reads a newer result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,8 +66,19 @@ _METRICS: Mapping[str, Metric] = {
     "leak": Metric(noun="leak test", grows=False),
     "peak_rss": Metric(noun="peak RSS", grows=False),
     "peak_heap": Metric(noun="peak heap", grows=False),
-    "rps": Metric(noun="requests per second", grows=False),
-    "p99": Metric(noun="p99 latency", grows=False),
+}
+_BASELINE_NOUNS: Mapping[str, str] = {
+    "heap_bytes": "settled heap",
+    "heap_growth_bytes": "heap growth",
+    "heap_bytes_per_unit": "heap growth per unit",
+    "external_bytes": "external memory",
+    "rss_bytes": "RSS",
+    "peak_rss_bytes": "peak RSS",
+    "gc_count": "major GC runs",
+    "gc_pause_s": "longest GC pause",
+    "latency_p50_s": "median latency",
+    "latency_p99_s": "p99 latency",
+    "rps": "request rate",
 }
 _METRIC_ALIASES = {"gc_runs": "gc_count", "no_leaks": "leak", "leaks": "leak", "heap_total": "heap"}
 
@@ -107,11 +119,19 @@ GC_KINDS: Mapping[str, str] = {
 
 
 def metric_of(name: str) -> Metric:
-    """The metric a check is about: ``max_heap_growth``, ``health:heap_used`` and ``baseline:heap`` are all the heap."""
+    """The metric a check is about: ``max_heap_growth`` and ``health:heap_used`` are both about the heap."""
+    if is_baseline(name):
+        what = name.partition(":")[2]
+        return Metric(noun=_BASELINE_NOUNS.get(what, spoken(what) or "baseline"), grows=False)
     key = _snake(name.rpartition(":")[2] if not name.startswith("no_leaks") else "leak")
     key = key.removeprefix("max_").removesuffix("_growth").removesuffix("_bytes").removesuffix("_used")
     key = _METRIC_ALIASES.get(key, key)
     return _METRICS.get(key, Metric(noun=spoken(key) or "measurement", grows=False))
+
+
+def is_baseline(metric: str) -> bool:
+    """Whether a check compares with a baseline: one metric of it, or the whole."""
+    return metric == "baseline" or metric.startswith("baseline:")
 
 
 def leak_name(kind: str) -> str:
@@ -183,46 +203,72 @@ REASONS: Mapping[str, Reason] = {
         hint="take snapshots in another test than the one that limits RSS",
     ),
     # leak tests
-    "no-growth": Reason(phrase="does not grow"),
-    "below-limit": Reason(phrase="growth stays below the limit"),
-    "above-limit": Reason(phrase=""),
-    "steady-growth": Reason(phrase=""),
-    "levels-off": Reason(phrase="growth levels off"),
-    "gives-back": Reason(phrase="what grows is given back"),
-    "one-step": Reason(phrase="one step, then flat"),
-    "too-few-rounds": Reason(
-        phrase="too few rounds to tell",
-        hint="let the leak test run more rounds",
+    "below-limit": Reason(phrase=""),
+    "given-back": Reason(phrase="what grows is given back"),
+    "grows": Reason(phrase="grows steadily with the work"),
+    "staircase": Reason(phrase="grows in steps, as the tables of a filling collection do"),
+    "grows-between-rests": Reason(phrase="each rest gives back less than was added before it"),
+    "no-units": Reason(
+        phrase="no work was done in the rounds",
+        hint="let the leak test's function do work: one unit of it, or return how many",
     ),
-    "too-few-units": Reason(
-        phrase="too little work in a round to tell growth from noise",
-        hint="do more work in each round",
+    "too-short": Reason(
+        phrase="too little work to tell",
+        hint="let the leak test run longer, or make a unit of work faster",
     ),
-    "too-noisy": Reason(
+    "growing": Reason(
+        phrase="it grows, but after too little work to rule out warm-up",
+        hint="let the leak test run longer, so that warm-up ends or the growth goes on",
+    ),
+    "levelling-off": Reason(
+        phrase="growth slows down, as a filling cache's does",
+        hint="warm the app up for longer, or make its caches smaller in the test",
+    ),
+    "no-rest": Reason(
+        phrase="it grows, and the app had no rest in which to give memory back",
+        hint="allow the leak test a longer duration, which includes a rest",
+    ),
+    "gives-back": Reason(
+        phrase="it grows under load and gives part of it back at rest",
+        hint="shorten the app's expiry times in the test, or let the leak test run for longer than they take",
+    ),
+    "step": Reason(
+        phrase="it rose in one step",
+        hint="let the leak test run longer, to see whether the step comes again",
+    ),
+    "sawtooth": Reason(
+        phrase="it rises and falls more than the limit allows to see",
+        hint="let the leak test run for several of these cycles",
+    ),
+    "noisy": Reason(
         phrase="the readings scatter more than the limit",
         hint="do more work in each round, run more rounds, or raise the limit",
     ),
     "straddles-limit": Reason(
         phrase="the limit lies inside the interval",
-        hint="run more rounds, or do more work in each, to narrow the interval",
-    ),
-    "still-warming-up": Reason(
-        phrase="the app was still warming up",
-        hint="raise the warm-up: growth slows down from round to round",
+        hint="let the leak test run longer to narrow the interval, or move the limit",
     ),
     # baselines
     "baseline-within": Reason(phrase=""),
     "baseline-breach": Reason(phrase=""),
+    "baseline-uncertain": Reason(
+        phrase="worse than allowed, but within what chance or an unsettled heap explains",
+        hint="measure again; several recorded runs make the baseline surer",
+    ),
     "baseline-stale-low": Reason(
         phrase="far below the baseline, which no longer guards anything",
         hint="record a new baseline with --memory-baseline-update",
     ),
     "baseline-missing": Reason(
-        phrase="the baseline has no entry for this test",
+        phrase="the baseline has no entry for it",
         hint="record one with --memory-baseline-update",
     ),
+    "baseline-not-measured": Reason(
+        phrase="the baseline has it, but it was not measured now",
+        hint="measure it again, or record the baseline anew with --memory-baseline-update",
+    ),
     "baseline-not-comparable": Reason(
-        phrase="the baseline was recorded elsewhere and cannot be compared",
+        phrase="measured under other conditions than the baseline",
         hint="record a baseline in this environment, or compare with --memory-baseline-ref",
     ),
 }
@@ -240,8 +286,9 @@ def reason_phrase(code: str, detail: Detail | None = None) -> str:
             phrase += f" (first: {clean(str(first), 120)})"
     elif code == "app-died" and (status := detail.get("exit_status")) is not None:
         phrase += f" (exit status {clean(str(status), 40)})"
-    elif code == "baseline-not-comparable" and (differs := detail.get("differs") or detail.get("why")):
-        phrase += f" ({clean(str(differs), 160)})"
+    elif code == "baseline-not-comparable" and (what := detail.get("difference")):
+        before, after = clean(str(detail.get("before")), 80), clean(str(detail.get("after")), 80)
+        phrase += f" ({spoken(str(what))}: {before} then, {after} now)"
     return phrase
 
 
@@ -264,6 +311,8 @@ def format_measure(value: float, unit: str) -> str:
         return format_size(value)
     if unit == "percent":
         return f"{_decimal(value)} %"
+    if unit == "1/s":
+        return f"{_decimal(value)}/s"
     if unit == "s":
         return format_duration(value)
     if unit == "count":
@@ -282,6 +331,8 @@ def format_rate(value: float, per: str, thing: str = "B") -> str:
 
 def format_interval(low: float, high: float) -> str:
     """``1009, 1041`` → ``"1,009–1,041"``; with a minus sign on either side ``"-12 to 8"``."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "unknown"
     widest = max(abs(low), abs(high))
     if widest >= 100_000:
         ends = (format_size(low), format_size(high))

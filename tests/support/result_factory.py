@@ -291,7 +291,7 @@ def leaking(test_id: str = "tests/test_api.py::test_orders_do_not_leak", *, coun
     estimate = LeakEstimate(
         kind="heap",
         outcome="critical",
-        reason="steady-growth",
+        reason="grows",
         slope=1024.0,
         low=1009.0,
         high=1041.0,
@@ -307,7 +307,7 @@ def leaking(test_id: str = "tests/test_api.py::test_orders_do_not_leak", *, coun
     flat = LeakEstimate(
         kind="external",
         outcome="pass",
-        reason="no-growth",
+        reason="below-limit",
         slope=0.4,
         low=-3.0,
         high=4.0,
@@ -321,7 +321,7 @@ def leaking(test_id: str = "tests/test_api.py::test_orders_do_not_leak", *, coun
         Check(
             metric="no_leaks:heap",
             outcome="critical",
-            reason="steady-growth",
+            reason="grows",
             measured=1024.0,
             limit=100.0,
             limit_text="100 B/request",
@@ -404,7 +404,7 @@ def sawtooth(test_id: str = "tests/test_api.py::test_cache_fills") -> RunResult:
     estimate = LeakEstimate(
         kind="heap",
         outcome="pass",
-        reason="gives-back",
+        reason="given-back",
         slope=3.1,
         low=-12.0,
         high=8.0,
@@ -428,7 +428,7 @@ def inconclusive(test_id: str = "tests/test_api.py::test_too_noisy") -> RunResul
     estimate = LeakEstimate(
         kind="heap",
         outcome="inconclusive",
-        reason="too-noisy",
+        reason="noisy",
         slope=120.0,
         low=-80.0,
         high=320.0,
@@ -479,22 +479,33 @@ def compared(test_id: str = "tests/test_api.py::test_against_baseline") -> RunRe
     """A test held against a stored baseline: one breach, one within, one missing."""
     checks = (
         Check(
-            metric="baseline:heap_used",
+            metric="baseline:heap_bytes",
             outcome="critical",
             reason="baseline-breach",
             measured=16.4 * MB,
             limit=13.2 * MB,
-            detail={"baseline": 12.0 * MB, "tolerance": "10%"},
+            limit_text="10%",
+            source="option",
+            detail={"baseline": 12.0 * MB, "change": 4.4 * MB, "change_percent": 36.7, "tolerance": 1.2 * MB},
         ),
         Check(
-            metric="baseline:rss",
+            metric="baseline:rss_bytes",
             outcome="pass",
             reason="baseline-within",
             measured=56.0 * MB,
-            limit=60.5 * MB,
-            detail={"baseline": 55.0 * MB},
+            limit=67.0 * MB,
+            source="baseline",
+            detail={"baseline": 55.0 * MB, "change": 1.0 * MB, "change_percent": 1.8, "tolerance": 12.0 * MB},
         ),
-        Check(metric="baseline:external", outcome="inconclusive", reason="baseline-missing"),
+        Check(
+            metric="baseline:latency_p99_s",
+            outcome="inconclusive",
+            reason="baseline-not-comparable",
+            unit="s",
+            source="baseline",
+            detail={"difference": "cpu", "before": "AMD EPYC 7763", "after": "Intel Xeon 8370C"},
+        ),
+        Check(metric="baseline:gc_count", outcome="pass", reason="baseline-missing", unit="count", source="baseline"),
     )
     return replace(healthy(test_id), verdict=combine(checks), test_outcome="failed")
 

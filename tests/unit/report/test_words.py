@@ -16,7 +16,8 @@ from pytest_memory.report import words
         ("max_heap_growth", "heap"),
         ("health:heap_used", "heap"),
         ("health:heapGrowth", "heap"),
-        ("baseline:heap_used", "heap"),
+        ("baseline:heap_bytes", "settled heap"),
+        ("baseline", "baseline"),
         ("max_rss_growth", "RSS"),
         ("max_external_growth", "external memory"),
         ("max_gc_pause", "longest GC pause"),
@@ -101,6 +102,16 @@ def test_clean_text_is_printable_on_one_line_and_bounded(text, limit):
     cleaned = words.clean(text, limit)
     assert len(cleaned) <= limit
     assert all(char.isprintable() for char in cleaned)
+
+
+def test_an_unknown_interval_is_said_so():
+    assert words.format_interval(float("-inf"), float("inf")) == "unknown"
+
+
+def test_the_baseline_table_of_metrics_is_complete():
+    from pytest_memory import metrics
+
+    assert {name for name in metrics.NAMES if words.metric_of(f"baseline:{name}").noun == words.spoken(name)} == set()
 
 
 def test_clean_disarms_terminal_and_bidirectional_controls():
