@@ -1,0 +1,114 @@
+"""Rows of numbers into typed columns, every value checked on the way.  Floor 1.
+
+Knows that a node and an edge have fields, not where they stand in a row: heap.snapshot says that.  A kernel
+answers -1, or the position (row times width plus field) of the first value that cannot be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.heap.jit import kernel
+
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+MAX_ORDINAL = 2**31 - 1
+"""Ordinals are int32: a file with more nodes or edges than this would be larger than 30 GB."""
+
+
+@kernel(
+    "int64(int64[:, ::1], int64, int64[::1], int64, int64, uint8[::1], int32[::1], int64[::1], int64[::1], "
+    "int32[::1], uint8[::1])"
+)
+def store_nodes(
+    rows: Int64s,
+    count: int,
+    field: Int64s,
+    type_count: int,
+    at: int,
+    node_type: Bytes,
+    name: Int32s,
+    node_id: Int64s,
+    size: Int64s,
+    edge_count: Int32s,
+    detachedness: Bytes,
+) -> int:
+    """Store ``rows[:count]`` from node ``at`` on.  ``field``: where type, name, id, self size, edge count and
+    detachedness (-1 when there is none) stand in a row."""
+    width = rows.shape[1]
+    f_type, f_name, f_id, f_size, f_edges, f_detached = field[0], field[1], field[2], field[3], field[4], field[5]
+    for row in range(count):
+        value = rows[row, f_type]
+        if value >= type_count:
+            return row * width + f_type
+        node_type[at + row] = value
+        value = rows[row, f_name]
+        if value > MAX_ORDINAL:
+            return row * width + f_name
+        name[at + row] = value
+        node_id[at + row] = rows[row, f_id]
+        size[at + row] = rows[row, f_size]
+        value = rows[row, f_edges]
+        if value > MAX_ORDINAL:
+            return row * width + f_edges
+        edge_count[at + row] = value
+        if f_detached >= 0:
+            detachedness[at + row] = min(rows[row, f_detached], 255)
+    return -1
+
+
+@kernel("int64(int64[:, ::1], int64, int64[::1], int64, int64, int64, int64, uint8[::1], int32[::1], int32[::1])")
+def store_edges(
+    rows: Int64s,
+    count: int,
+    field: Int64s,
+    type_count: int,
+    node_width: int,
+    node_count: int,
+    at: int,
+    edge_type: Bytes,
+    name_or_index: Int32s,
+    to_ord: Int32s,
+) -> int:
+    """Store ``rows[:count]`` from edge ``at`` on.  ``field``: where type, name or index and target stand in a
+    row.  A target is written as an offset into the numbers of all nodes, ``node_width`` for each."""
+    width = rows.shape[1]
+    f_type, f_name, f_to = field[0], field[1], field[2]
+    # Multiplying by the reciprocal is several times faster than dividing; the product below proves it exact.
+    reciprocal = 1.0 / node_width
+    for row in range(count):
+        value = rows[row, f_type]
+        if value >= type_count:
+            return row * width + f_type
+        edge_type[at + row] = value
+        value = rows[row, f_name]
+        if value > MAX_ORDINAL:
+            return row * width + f_name
+        name_or_index[at + row] = value
+        value = rows[row, f_to]
+        node = np.int64(value * reciprocal + 0.5)
+        if node >= node_count or node * node_width != value:
+            return row * width + f_to
+        to_ord[at + row] = node
+    return -1
+
+
+@kernel("int64(int32[::1], int64)")
+def first_at_least(values: Int32s, limit: int) -> int:
+    """The first position with a value of ``limit`` or more, or -1."""
+    for at in range(values.shape[0]):
+        if values[at] >= limit:
+            return at
+    return -1
+
+
+@kernel("int64(uint8[::1], int32[::1], uint8[::1], int64)")
+def first_bad_name(edge_type: Bytes, name_or_index: Int32s, is_named: Bytes, string_count: int) -> int:
+    """The first edge of a type with a name (``is_named`` by type) whose name is no string of the table, or -1."""
+    for edge in range(edge_type.shape[0]):
+        if is_named[edge_type[edge]] and name_or_index[edge] >= string_count:
+            return edge
+    return -1

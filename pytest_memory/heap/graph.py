@@ -1,0 +1,406 @@
+"""What a snapshot's nodes and edges mean: what retains what, how large things are, what class they are.  Floor 2.
+
+The rules are those of the DevTools memory panel, so that numbers here and there are the same numbers:
+
+- weak edges retain nothing, shortcuts only at the root, a node not itself;
+- of the two edges to a WeakMap entry's value the key's one retains, not the table's;
+- what the app's global objects reach is the app's: references into it from elsewhere (debugger, embedder)
+  retain nothing;
+- nodes nothing retains hang under the root;
+- backing stores ("array", "hidden", external string data) reached through one object only count as that
+  object's own bytes.
+
+Knows no file offsets (heap.snapshot) and no graph algorithms (heap.kernels).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.heap import ephemerons, kernels
+from pytest_memory.heap.classes import ClassTable, assign_classes
+from pytest_memory.heap.kernels import DETOUR, RETAINS, STRONG
+from pytest_memory.heap.snapshot import Progress, Snapshot
+
+Bytes = NDArray[np.uint8]
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+
+SYSTEM_DISTANCE = 100_000_000
+"""Distances of what only the virtual machine reaches start here (DevTools' baseSystemDistance)."""
+DETACHED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Where readers of snapshots differ.  The defaults are DevTools' rules; benchmarks/heap.py also compares
+    with memlab, which knows neither entries of WeakMaps nor folded sizes and takes everything but the global
+    objects as protected."""
+
+    weak_map_entries: bool = True
+    fold_sizes: bool = True
+    protect_shortcuts: bool = True
+
+
+DEVTOOLS = Rules()
+
+
+@dataclass(slots=True)
+class Dominators:
+    """The dominator tree, every node in it exactly once.
+
+    order int32 (ord by depth-first number), dominator int32 (number by number, the root its own), reached: how
+    many numbers the walk gave (the rest hang under the root); tree_order int32 (ord by preorder position in the
+    tree), tree_size int32 (by position); retained int64 (bytes, by ord).
+    """
+
+    order: Int32s
+    dominator: Int32s
+    reached: int
+    tree_order: Int32s
+    tree_size: Int32s
+    retained: Int64s
+
+
+@dataclass
+class HeapGraph:
+    """A snapshot with everything computed that a class table needs; the rest on demand.
+
+    size int64: shallow bytes by ord, folded (see module); edge_flags uint8; protected uint8: the app's nodes.
+    """
+
+    snapshot: Snapshot
+    edge_flags: Bytes
+    protected: Bytes
+    size: Int64s
+    tree: Dominators
+    classes: ClassTable
+    _cache: dict[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def root(self) -> int:
+        return self.snapshot.header.root_ord
+
+    @property
+    def retained(self) -> Int64s:
+        return self.tree.retained
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything in the heap, with what the embedder allocated beside it."""
+        return int(self.retained[self.root]) + self.snapshot.header.extra_native_bytes
+
+    @property
+    def orphan_count(self) -> int:
+        """Nodes nothing retains which only each other keep: shown under the root."""
+        return self.snapshot.node_count - self.tree.reached
+
+    @cached_property
+    def tree_position(self) -> Int32s:
+        """Preorder position in the dominator tree by ord."""
+        position = np.empty(self.snapshot.node_count, np.int32)
+        position[self.tree.tree_order] = np.arange(self.snapshot.node_count, dtype=np.int32)
+        return position
+
+    @cached_property
+    def dominator_ord(self) -> Int32s:
+        """Immediate dominator by ord; the root's is the root."""
+        above = np.empty(self.snapshot.node_count, np.int32)
+        above[self.tree.order] = self.tree.order[self.tree.dominator]
+        return above
+
+    @cached_property
+    def retainers(self) -> tuple[Int32s, Int32s, Int32s]:
+        """All edges by target: first_retainer (n + 1), retainer_edge, retainer_from."""
+        snapshot = self.snapshot
+        first = np.empty(snapshot.node_count + 1, np.int32)
+        edge, source = np.empty(snapshot.edge_count, np.int32), np.empty(snapshot.edge_count, np.int32)
+        kernels.turn_edges(snapshot.first_edge, snapshot.edge_to, first, edge, source)
+        return first, edge, source
+
+    @cached_property
+    def distances(self) -> Int32s:
+        """Steps from the nearest global object by ord; SYSTEM_DISTANCE and more where only the virtual machine
+        leads, -5 where nothing does."""
+        return _measure_distances(self)
+
+    @cached_property
+    def ord_by_id(self) -> tuple[Int64s, NDArray[np.intp]]:
+        """Sorted ids and the ordinals they belong to."""
+        by_id = np.argsort(self.snapshot.node_id, kind="stable")
+        return self.snapshot.node_id[by_id], by_id
+
+    def ord_of(self, node_id: int) -> int:
+        """The ordinal of an id, or -1."""
+        ids, by_id = self.ord_by_id
+        at = int(np.searchsorted(ids, node_id))
+        return int(by_id[at]) if at < len(ids) and ids[at] == node_id else -1
+
+    def children(self, node: int) -> Int32s:
+        """The nodes immediately dominated by ``node``."""
+        position = int(self.tree_position[node])
+        stop = position + int(self.tree.tree_size[position])
+        found = []
+        child = position + 1
+        while child < stop:
+            found.append(child)
+            child += int(self.tree.tree_size[child])
+        return self.tree.tree_order[found] if found else np.empty(0, np.int32)
+
+
+def build_graph(
+    snapshot: Snapshot, *, rules: Rules = DEVTOOLS, threads: int = 2, progress: Progress | None = None
+) -> HeapGraph:
+    """Compute flags, dominators, sizes and classes.  Sizes and classes are found on a second thread meanwhile."""
+    report = progress or (lambda _what, _share: None)
+    edge_flags = compute_edge_flags(snapshot, rules)
+    protected = compute_protected(snapshot, rules)
+    state = spread_detachedness(snapshot)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="heap-graph") as pool:
+        if threads > 1:
+            size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
+            class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
+        order, dominator, reached = compute_dominators(snapshot, edge_flags, protected)
+        report("dominators", 1.0)
+        if threads <= 1:
+            size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
+            class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
+        size = size_task.result()
+        tree = lay_out_tree(order, dominator, reached, size)
+        report("retained sizes", 1.0)
+        classes = class_task.result()
+    classes.total(tree.tree_order, tree.tree_size, size, tree.retained)
+    report("classes", 1.0)
+    return HeapGraph(snapshot, edge_flags, protected, size, tree, classes)
+
+
+def compute_edge_flags(snapshot: Snapshot, rules: Rules = DEVTOOLS) -> Bytes:
+    """RETAINS and STRONG for every edge (see the module's rules)."""
+    by_type = np.full(len(snapshot.header.edge_types), RETAINS | STRONG, np.uint8)
+    for name, flags in (("weak", 0), ("shortcut", STRONG)):
+        if name in snapshot.header.edge_types:
+            by_type[snapshot.edge_type_code(name)] = flags
+    edge_flags: Bytes = by_type[snapshot.edge_type]
+    root = snapshot.header.root_ord
+    row = slice(int(snapshot.first_edge[root]), int(snapshot.first_edge[root + 1]))
+    edge_flags[row][snapshot.edge_type[row] == snapshot.edge_type_code("shortcut")] = RETAINS | STRONG
+    if rules.weak_map_entries:
+        entries = weak_map_edges(snapshot)
+        edge_flags[entries.from_table] &= ~np.uint8(RETAINS)
+    return edge_flags
+
+
+@dataclass(frozen=True, slots=True)
+class WeakMapEdges:
+    """The edges to values of WeakMap entries: all of them, which entry each belongs to, and those that come
+    from the table."""
+
+    edges: Int32s
+    entry: Int32s
+    from_table: Int32s
+
+
+def weak_map_edges(snapshot: Snapshot) -> WeakMapEdges:
+    strings = snapshot.strings
+    index, parts = ephemerons.find_entries(strings.view, strings.starts, strings.lengths)
+    none = np.empty(0, np.int32)
+    internal = snapshot.edge_type_code("internal")
+    if not len(index) or internal < 0:
+        return WeakMapEdges(none, none, none)
+    entry_of = np.full(len(strings), -1, np.int32)
+    entry_of[index] = np.arange(len(index), dtype=np.int32)
+    edges = ephemerons.find_edges(snapshot.edge_type, snapshot.edge_name, internal, entry_of)
+    row = entry_of[snapshot.edge_name[edges]]
+    source = np.searchsorted(snapshot.first_edge, edges, side="right") - 1
+    from_table = edges[snapshot.node_id[source] == parts[row, 0]]
+    _, pair = np.unique(parts[:, 1], return_inverse=True)
+    return WeakMapEdges(edges, pair.astype(np.int32)[row], from_table)
+
+
+def compute_protected(snapshot: Snapshot, rules: Rules = DEVTOOLS) -> Bytes:
+    """Mark the global objects: targets of the root's shortcuts, and the document trees."""
+    protected = np.zeros(snapshot.node_count, np.uint8)
+    root = snapshot.header.root_ord
+    row = slice(int(snapshot.first_edge[root]), int(snapshot.first_edge[root + 1]))
+    target, kind = snapshot.edge_to[row], snapshot.edge_type[row]
+    seeds = kind == snapshot.edge_type_code("shortcut")
+    trees = kind == snapshot.edge_type_code("element")
+    trees[trees] = _is_document_trees(snapshot, target[trees])
+    chosen = seeds | trees if rules.protect_shortcuts else ~(seeds | trees)
+    protected[target[chosen]] = 1
+    return protected
+
+
+def _is_document_trees(snapshot: Snapshot, nodes: Int32s) -> NDArray[np.bool_]:
+    synthetic = snapshot.node_type[nodes] == snapshot.node_type_code("synthetic")
+    names = [snapshot.strings[int(name)] == "(Document DOM trees)" for name in snapshot.node_name[nodes]]
+    return synthetic & np.array(names, np.bool_)
+
+
+def spread_detachedness(snapshot: Snapshot) -> Bytes:
+    """Native nodes the embedder knows to be attached or detached, and the native nodes behind them."""
+    state = snapshot.node_detachedness
+    if not state.any():
+        return state
+    types = snapshot.header.edge_types
+    carries = np.array([name not in ("hidden", "invisible", "weak") for name in types], np.uint8)
+    native = (snapshot.node_type == snapshot.node_type_code("native")).astype(np.uint8)
+    state = np.where(native, state & 3, 0).astype(np.uint8)
+    count = snapshot.node_count
+    kernels.spread_states(
+        snapshot.first_edge,
+        snapshot.edge_to,
+        carries[snapshot.edge_type],
+        native,
+        state,
+        np.empty(count, np.int32),
+        np.zeros(count, np.int32),
+    )
+    return state
+
+
+def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS) -> Int64s:
+    """Shallow sizes by ord, backing stores folded into the one object that owns them."""
+    root, first_edge, types = snapshot.header.root_ord, snapshot.first_edge, snapshot.node_type
+    synthetic = types == snapshot.node_type_code("synthetic")
+    root_targets = snapshot.edge_to[first_edge[root] : first_edge[root + 1]]
+    # Without a global object under the root the internals themselves were asked for: show them as they are.
+    if not rules.fold_sizes or synthetic[root_targets].all():
+        return snapshot.node_size.copy()
+    ownable = (types == snapshot.node_type_code("array")) | (types == snapshot.node_type_code("hidden"))
+    external = snapshot.strings.find("system / ExternalStringData")
+    if external >= 0:
+        ownable |= (types == snapshot.node_type_code("native")) & (snapshot.node_name == external)
+    owner = np.empty(snapshot.node_count, np.int32)
+    stack = np.empty(2 * snapshot.node_count + 1, np.int32)
+    kernels.assign_owners(first_edge, snapshot.edge_to, edge_flags, ownable.view(np.uint8), owner, stack)
+    synthetic[root] = True
+    size = np.empty(snapshot.node_count, np.int64)
+    kernels.fold_sizes(owner, synthetic.view(np.uint8), snapshot.node_size, size)
+    return size
+
+
+def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) -> tuple[Int32s, Int32s, int]:
+    """(order, dominator, reached) as in Dominators; spreads ``protected`` over all the app's nodes."""
+    count, first_edge, edge_to = snapshot.node_count, snapshot.first_edge, snapshot.edge_to
+    order, parent = np.empty(count, np.int32), np.empty(count, np.int32)
+    state, scratch = np.empty((count, 2), np.int32), np.empty((2, count), np.int32)
+    reached = kernels.number_depth_first(
+        first_edge,
+        edge_to,
+        edge_flags,
+        snapshot.header.root_ord,
+        protected,
+        state,
+        order,
+        parent,
+        scratch[0],
+        scratch[1],
+    )
+    first_retainer = np.empty(count + 1, np.int32)
+    retainer = np.empty(int(state[:, 1].sum(dtype=np.int64)), np.int32)
+    kernels.fill_retainers(first_edge, edge_to, edge_flags, protected, state, order, reached, first_retainer, retainer)
+    dominator = np.empty(count, np.int32)
+    kernels.dominators(parent, first_retainer, retainer, state, scratch[0], dominator)
+    return order, dominator, reached
+
+
+def lay_out_tree(order: Int32s, dominator: Int32s, reached: int, size: Int64s) -> Dominators:
+    count = len(order)
+    tree = Dominators(
+        order=order,
+        dominator=dominator,
+        reached=reached,
+        tree_order=np.empty(count, np.int32),
+        tree_size=np.empty(count, np.int32),
+        retained=np.empty(count, np.int64),
+    )
+    kernels.sum_retained(
+        dominator,
+        order,
+        size,
+        tree.retained,
+        tree.tree_order,
+        tree.tree_size,
+        np.empty(count, np.int64),
+        np.empty((count, 2), np.int32),
+    )
+    return tree
+
+
+# --- distances ------------------------------------------------------------------------------------------------
+
+
+def _measure_distances(graph: HeapGraph) -> Int32s:
+    snapshot = graph.snapshot
+    root, first_edge = graph.root, snapshot.first_edge
+    flags = graph.edge_flags.copy()
+    flags[_detours(snapshot)] |= DETOUR
+    pair_of_edge = np.empty(0, np.int32)
+    entries = weak_map_edges(snapshot)
+    if len(entries.edges):
+        pair_of_edge = np.full(snapshot.edge_count, -1, np.int32)
+        pair_of_edge[entries.edges] = entries.entry
+    waits = np.zeros(int(entries.entry.max()) + 1 if len(entries.entry) else 0, np.uint8)
+    targets = snapshot.edge_to[first_edge[root] : first_edge[root + 1]]
+    user = snapshot.node_type[targets] != snapshot.node_type_code("synthetic")
+    user |= _is_document_trees(snapshot, targets)
+    queue = np.empty(snapshot.node_count + len(targets), np.int32)
+    distance = np.full(snapshot.node_count, kernels.NO_DISTANCE, np.int32)
+
+    def spread(starts: Int32s) -> int:
+        queue[: len(starts)] = starts
+        return kernels.measure_distances(
+            first_edge, snapshot.edge_to, flags, pair_of_edge, waits, distance, queue, len(starts), 0
+        )
+
+    roots = targets[user]
+    distance[roots] = 1
+    found = spread(roots)
+    distance[root] = SYSTEM_DISTANCE if found else 0
+    spread(np.array([root], np.int32))
+    return distance
+
+
+def _detours(snapshot: Snapshot) -> Int64s:
+    """Edges no way should lead along: function maps of a context, and descriptors that maps merely share."""
+    strings, found = snapshot.strings, [np.empty(0, np.int64)]
+    context, function_map = strings.find("system / NativeContext"), strings.find("sloppy_function_map")
+    hidden, array = snapshot.node_type_code("hidden"), snapshot.node_type_code("array")
+    if context >= 0 and function_map >= 0:
+        edges = _edges_of(snapshot, (snapshot.node_type == hidden) & (snapshot.node_name == context))
+        named = _is_named(snapshot)[snapshot.edge_type[edges]]
+        found.append(edges[named & (snapshot.edge_name[edges] == function_map)])
+    descriptors = strings.find("(map descriptors)")
+    if descriptors >= 0:
+        edges = _edges_of(snapshot, (snapshot.node_type == array) & (snapshot.node_name == descriptors))
+        index = snapshot.edge_name[edges].astype(np.int64)
+        named = _is_named(snapshot)[snapshot.edge_type[edges]]
+        values, where = np.unique(index[named], return_inverse=True)
+        index[named] = np.array([_leading_int(strings[int(value)]) for value in values], np.int64)[where]
+        found.append(edges[(index >= 2) & (index % 3 == 1)])
+    return np.concatenate(found)
+
+
+def _edges_of(snapshot: Snapshot, chosen: NDArray[np.bool_]) -> Int64s:
+    nodes = np.flatnonzero(chosen)
+    first = snapshot.first_edge[nodes].astype(np.int64)
+    lengths = snapshot.first_edge[nodes + 1] - first
+    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(first, lengths) + offsets
+
+
+def _is_named(snapshot: Snapshot) -> NDArray[np.bool_]:
+    return np.array([name not in ("element", "hidden") for name in snapshot.header.edge_types], np.bool_)
+
+
+def _leading_int(text: str) -> int:
+    """JavaScript's parseInt for the names of edges; -1 when there is no number."""
+    stripped = text.lstrip()
+    digits = len(stripped) - len(stripped.lstrip("0123456789"))
+    return int(stripped[:digits]) if 0 < digits < 18 else -1

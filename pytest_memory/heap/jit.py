@@ -1,0 +1,43 @@
+"""The one way this package compiles a kernel: eager, typed, cached on disk, free of the GIL.  Floor 0.
+
+Not a kernel itself.  A signature per kernel means that importing a kernel module compiles (or loads from the
+cache) everything it has: what may take seconds happens at import, never in the middle of an analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
+
+READ_ONLY_BYTES = "Array(uint8, 1, 'C', True)"
+"""The bytes of a mapped file in a kernel's signature: nothing may write to them."""
+
+
+def kernel(signature: str) -> Callable[[_Function], _Function]:
+    """Compile a function for one signature of machine integers and C-contiguous arrays.
+
+    numba chooses the cache directory: NUMBA_CACHE_DIR, else beside the module, else the user's cache.  Where
+    none of them can be written (a read-only container without a home) kernels are compiled in memory.
+    """
+
+    def compile_kernel(function: _Function) -> _Function:
+        try:
+            compiled = numba.jit(signature, nopython=True, cache=True, **_OPTIONS)(function)
+        except RuntimeError as exc:
+            if "cannot cache" not in str(exc):
+                raise
+            compiled = numba.jit(signature, nopython=True, cache=False, **_OPTIONS)(function)
+        return cast("_Function", compiled)
+
+    return compile_kernel
+
+
+def inlined(function: _Function) -> _Function:
+    """A piece of kernels, compiled into each of its callers; never called from Python."""
+    return cast("_Function", numba.jit(nopython=True, **_OPTIONS)(function))

@@ -1,0 +1,347 @@
+"""Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 2.
+
+Takes bytes, opens no file.  Knows that a heap snapshot is one JSON object with a ``"snapshot"`` header, long flat
+arrays of unsigned integers and a table of strings; what the numbers mean is heap.snapshot's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import bytescan
+
+Int64s = NDArray[np.int64]
+
+Release = Callable[[int, int], None]
+"""Told that bytes start..stop of the file are not needed for now: mapped pages can be given back."""
+
+_STRETCH_BYTES = 8 << 20  # long enough to keep two threads busy for milliseconds, short enough to bound what is mapped
+_COUNT_BLOCK_BYTES = 1 << 18  # the comparison's temporary stays in the cache
+_ROWS_PER_BLOCK = 4096
+_COMMA = 44
+_SPACE = re.compile(rb"[ \t\r\n]*")
+_KEY = re.compile(rb'[ \t\r\n]*"([^"\\]{0,64})"[ \t\r\n]*:[ \t\r\n]*')
+
+_WHAT_IS_WRONG = {
+    bytescan.CUT: ("snapshot-truncated", "ends inside"),
+    bytescan.NOT_A_NUMBER: ("snapshot-format", "has something else than an unsigned integer in"),
+    bytescan.TOO_LARGE: ("snapshot-format", "has an impossibly large number in"),
+    bytescan.NOT_A_SEPARATOR: ("snapshot-format", "lacks a comma or closing bracket in"),
+    bytescan.NOT_A_STRING: ("snapshot-format", "has something else than a string in"),
+}
+
+
+class Buffer(Protocol):
+    """Bytes that can be searched: bytes, bytearray or a memory-mapped file."""
+
+    def find(self, what: bytes, start: int = ..., stop: int = ..., /) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+class Sink(Protocol):
+    """Takes rows of numbers: ``store`` answers -1, or the position (row times width plus field) of a bad value."""
+
+    def store(self, rows: Int64s, count: int, at: int) -> int: ...
+    def explain(self, field: int, value: int) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A value of the document: ``start`` at its first byte, ``stop`` behind its last (-1: not known yet)."""
+
+    key: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Whole rows of a number array, ending behind a comma or behind the closing bracket."""
+
+    start: int
+    stop: int
+    first_row: int
+
+
+class SectionReader:
+    """One document.  ``name`` is what errors call it."""
+
+    def __init__(self, text: Buffer, name: str) -> None:
+        self.text = text
+        self.name = name
+        self.size = len(text)
+        self.view = np.frombuffer(text, dtype=np.uint8) if self.size else np.empty(0, np.uint8)  # type: ignore[call-overload]
+
+    def fail(self, status: int, at: int, field: str, detail: str = "") -> NoReturn:
+        """Raise for a scanner's status at a byte."""
+        slug, what = _WHAT_IS_WRONG[status]
+        if status == bytescan.CUT:
+            hint = "the file is cut short or still being written: take the snapshot again, or wait for it to finish"
+        else:
+            hint = None
+        found = "" if status == bytescan.CUT else f": found {self.excerpt(at)!r}"
+        raise SnapshotFormatError(
+            f"{self.name!r} {what} {field!r} at byte {at:,}{found}{detail}",
+            slug=slug,
+            hint=hint,
+            byte_offset=at,
+            field=field,
+        )
+
+    def excerpt(self, at: int) -> str:
+        return bytes(self.text[at : at + 20]).decode("ascii", "backslashreplace")
+
+    # --- where things are ---------------------------------------------------------------------------------
+
+    def find_sections(self) -> dict[str, Section]:
+        """The values of the document by key, up to and including ``"strings"``, whose end is not looked for."""
+        at = self._document_start()
+        sections: dict[str, Section] = {}
+        while True:
+            section, at = self._next_section(at, sections)
+            sections[section.key] = section
+            if section.key == "strings":
+                return sections
+
+    def check_tail(self, at: int) -> None:
+        """After the strings: perhaps sections of a newer V8, then the end of the document."""
+        sections: dict[str, Section] = {}
+        while True:
+            at = self.skip_space(at)
+            if at < self.size and self.view[at] == _COMMA:
+                section, at = self._next_section(at + 1, sections)
+                sections[section.key] = section
+                continue
+            if at >= self.size:
+                self.fail(bytescan.CUT, self.size, "strings", "; expected the closing brace of the document")
+            end = self.skip_space(at + 1)
+            if self.text[at : at + 1] != b"}" or end < self.size:
+                bad = end if self.text[at : at + 1] == b"}" else at
+                self.fail(bytescan.NOT_A_SEPARATOR, bad, "strings", "; expected the end of the document")
+            return
+
+    def skip_space(self, at: int) -> int:
+        while at < self.size and self.view[at] in (32, 9, 10, 13):
+            at += 1
+        return at
+
+    def _document_start(self) -> int:
+        head = bytes(self.text[:512])
+        if not head:
+            raise SnapshotFormatError(
+                f"{self.name!r} is empty",
+                slug="snapshot-truncated",
+                byte_offset=0,
+                hint="the snapshot is still being written, or writing it failed",
+            )
+        match = _SPACE.match(head)
+        start = match.end() if match else 0
+        if head[start : start + 1] == b"{" and (
+            head[start + 1 :].lstrip().startswith(b'"snapshot"') or len(head[start:]) < 12
+        ):
+            return start + 1
+        raise SnapshotFormatError(
+            f"{self.name!r} is no heap snapshot: it begins with {self.excerpt(start)!r}; "
+            'expected \'{"snapshot":{"meta":…\'',
+            slug="snapshot-not-a-snapshot",
+            byte_offset=start,
+            field="snapshot",
+            hint=_guess_what(head[start:]),
+        )
+
+    def _next_section(self, at: int, known: dict[str, Section]) -> tuple[Section, int]:
+        """The section whose key begins at ``at``, and the position of the next key."""
+        head = bytes(self.text[at : at + 128])
+        match = _KEY.match(head)
+        if match is None or match.end() == len(head):
+            last = next(reversed(known), "snapshot")
+            if at + 128 >= self.size:
+                missing = ", ".join(key for key in ("snapshot", "nodes", "edges", "strings") if key not in known)
+                self.fail(bytescan.CUT, self.size, last, f"; {missing} did not follow")
+            self.fail(bytescan.NOT_A_SEPARATOR, at, last, "; expected the next section")
+        key = match[1].decode("utf-8", "backslashreplace")
+        if key in known:
+            self.fail(bytescan.NOT_A_SEPARATOR, at, key, "; this section was there before")
+        start = at + match.end()
+        if key == "strings":
+            return Section(key, start, -1), start
+        stop = self._end_of(key, start)
+        after = self.skip_space(stop)
+        if after >= self.size:
+            self.fail(bytescan.CUT, self.size, key)
+        if self.view[after] != _COMMA and key not in ("snapshot", "nodes", "edges") and self.view[after] == 125:
+            self.fail(bytescan.NOT_A_SEPARATOR, after, key, '; expected "strings"')
+        if self.view[after] != _COMMA:
+            self.fail(bytescan.NOT_A_SEPARATOR, after, key)
+        return Section(key, start, stop), after + 1
+
+    def _end_of(self, key: str, start: int) -> int:
+        opening = self.text[start : start + 1]
+        if opening == b"[" and key in ("nodes", "edges", "locations", "samples"):
+            end = self.text.find(b"]", start)
+            if end < 0:
+                seen = self._count_commas(start, self.size)
+                self.fail(bytescan.CUT, self.size, key, f"; the array has no end, {seen:,} numbers are there")
+            return end + 1
+        if opening not in (b"[", b"{"):
+            self.fail(bytescan.NOT_A_SEPARATOR, start, key, "; expected an array or an object")
+        stop, status = bytescan.skip_value(self.view, start, self.size)
+        if status != bytescan.DONE:
+            self.fail(bytescan.CUT, self.size, key)
+        return stop
+
+    # --- numbers --------------------------------------------------------------------------------------------
+
+    def read_numbers(
+        self, section: Section, width: int, row_count: int, sink: Sink, pool: Executor, release: Release
+    ) -> None:
+        """Read ``row_count`` rows of ``width`` numbers into ``sink``, in stretches on the pool's threads."""
+        if self.text[section.start : section.start + 1] != b"[":
+            self.fail(bytescan.NOT_A_SEPARATOR, section.start, section.key, "; expected an array of numbers")
+        first = self.skip_space(section.start + 1)
+        if first == section.stop - 1:
+            self._check_count(section, 0, width, row_count)
+            return
+        stretches = self._plan(section, first, width, row_count, pool, release)
+        tasks = [pool.submit(self._read_stretch, section.key, part, width, sink) for part in stretches]
+        failures = []
+        for task, part in zip(tasks, stretches):
+            try:
+                task.result()
+            except SnapshotFormatError as exc:
+                failures.append(exc)
+            release(part.start, part.stop)
+        if failures:
+            raise failures[0]
+
+    def _plan(
+        self, section: Section, first: int, width: int, row_count: int, pool: Executor, release: Release
+    ) -> list[Stretch]:
+        """Cut an array at row borders.  A border is found by counting commas, at the speed of memory."""
+        cuts = list(range(first, section.stop, _STRETCH_BYTES)) + [section.stop]
+        spans = list(zip(cuts, cuts[1:]))
+
+        def count(span: tuple[int, int]) -> int:
+            found = self._count_commas(*span)
+            release(*span)
+            return found
+
+        counts = list(pool.map(count, spans))
+        total = sum(counts) + 1
+        self._check_count(section, total, width, row_count)
+        stretches = []
+        start, first_row, seen = first, 0, 0
+        for (_, cut), commas in zip(spans, counts):
+            seen += commas
+            stop, row = cut, row_count
+            if cut < section.stop:
+                # seen commas are before the cut; the border is behind the comma that completes a row
+                stop = cut
+                missing = -seen % width
+                row = (seen + missing) // width
+                for _ in range(missing):
+                    stop = self.text.find(b",", stop, section.stop) + 1
+                if missing == 0 and self.view[cut - 1] != _COMMA:
+                    # the cut is inside the first number of a row: its border was the last comma before
+                    stop = self._last_comma(cut) + 1
+                if row >= row_count:
+                    stop, row = section.stop, row_count
+            if stop > start:
+                stretches.append(Stretch(start, stop, first_row))
+            start, first_row = stop, row
+            if stop == section.stop:
+                break
+        return stretches
+
+    def _last_comma(self, before: int) -> int:
+        at = before - 1
+        while self.view[at] != _COMMA:
+            at -= 1
+        return at
+
+    def count_numbers(self, section: Section) -> int:
+        """How many numbers a flat array has."""
+        if self.text[section.start : section.start + 1] != b"[":
+            self.fail(bytescan.NOT_A_SEPARATOR, section.start, section.key, "; expected an array of numbers")
+        empty = self.skip_space(section.start + 1) == section.stop - 1
+        return 0 if empty else self._count_commas(section.start, section.stop) + 1
+
+    def _count_commas(self, start: int, stop: int) -> int:
+        total = 0
+        for at in range(start, stop, _COUNT_BLOCK_BYTES):
+            total += int(np.count_nonzero(self.view[at : min(at + _COUNT_BLOCK_BYTES, stop)] == _COMMA))
+        return total
+
+    def _check_count(self, section: Section, found: int, width: int, row_count: int) -> None:
+        if found != width * row_count:
+            raise SnapshotFormatError(
+                f"{self.name!r} has {found:,} numbers in {section.key!r} (bytes {section.start:,} to "
+                f"{section.stop:,}); the header promises {row_count:,} rows of {width}, "
+                f"{width * row_count:,} numbers",
+                slug="snapshot-counts",
+                byte_offset=section.stop,
+                field=section.key,
+            )
+
+    def _read_stretch(self, key: str, part: Stretch, width: int, sink: Sink) -> None:
+        numbers = np.empty(_ROWS_PER_BLOCK * width, np.int64)
+        rows = numbers.reshape(-1, width)
+        at, row = part.start, part.first_row
+        while True:
+            block_start = at
+            count, at, status = bytescan.parse_integers(self.view, at, part.stop, numbers)
+            if status not in (bytescan.DONE, bytescan.FULL):
+                self.fail(status, at, key)
+            if count % width or (status == bytescan.DONE and at != part.stop):
+                self.fail(bytescan.NOT_A_SEPARATOR, at, key)
+            bad = sink.store(rows, count // width, row)
+            if bad >= 0:
+                self._fail_value(key, block_start, part.stop, bad, width, int(numbers[bad]), row, sink)
+            row += count // width
+            if status == bytescan.DONE:
+                return
+
+    def _fail_value(
+        self, key: str, start: int, stop: int, position: int, width: int, value: int, row: int, sink: Sink
+    ) -> NoReturn:
+        offset = self.number_offset(start, stop, position)
+        self.fail_index(key, row + position // width, sink.explain(position % width, value), offset)
+
+    def number_offset(self, start: int, stop: int, position: int) -> int:
+        """The byte at which number ``position`` of the array text ``start..stop`` begins."""
+        at = start
+        for _ in range(position):
+            at = self.text.find(b",", at, stop) + 1
+        return self.skip_space(at)
+
+    def fail_index(self, key: str, row: int, what: str, offset: int) -> NoReturn:
+        raise SnapshotFormatError(
+            f"{self.name!r} has {what} in row {row:,} of {key!r}, at byte {offset:,}",
+            slug="snapshot-index",
+            byte_offset=offset,
+            field=key,
+        )
+
+
+def _guess_what(head: bytes) -> str:
+    """What else it may be that somebody took for a heap snapshot."""
+    guesses: Iterable[tuple[bool, str]] = (
+        (head[:2] == b"\x1f\x8b", "it is gzip-compressed: unpack it first"),
+        (head[:4] == b"\x28\xb5\x2f\xfd", "it is zstd-compressed: unpack it first"),
+        (b'"callFrame"' in head and b'"head"' in head, "it looks like a sampling heap profile (.heapprofile)"),
+        (b'"callFrame"' in head or b'"timeDeltas"' in head, "it looks like a CPU profile (.cpuprofile)"),
+        (b'"traceEvents"' in head, "it looks like a trace"),
+    )
+    for applies, guess in guesses:
+        if applies:
+            return guess
+    return "expected a file written by v8.writeHeapSnapshot() or HeapProfiler.takeHeapSnapshot"
