@@ -34,8 +34,8 @@ def to_payload(result: RunResult) -> dict[str, Any]:
 
 def from_payload(payload: dict[str, Any], *, origin: str = "a payload") -> RunResult:
     """The inverse of `to_payload`.  Raises ResultFormatError when a field is missing or of another type."""
-    plain = dict(payload)
     try:
+        plain = dict(payload)
         plain["samples"] = _from_columns(payload.get("samples", {}))
         plain["gc_events"] = _from_columns(payload.get("gc_events", {}))
         return msgspec.convert(plain, RunResult)
