@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             try:
                 spec.check_marker(marker.name, marker.args, marker.kwargs)
                 if marker.name == "node_app":
-                    _choose_app(item, session)
+                    _wanted_app(item, session)
             except ConfigError as error:
                 problems.append(f"{item.nodeid}: {error}")
         names = getattr(item, "fixturenames", None)
@@ -139,11 +139,11 @@ def _marker_layer(item: pytest.Item) -> dict[str, object]:
     return layer
 
 
-def _choose_app(item: pytest.Item, session: MemorySession) -> Any:
-    from pytest_memory.node.choose import choose_app
+def _wanted_app(item: pytest.Item, session: MemorySession) -> Any:
+    from pytest_memory.node.wanted import wanted_app
 
     marker = item.get_closest_marker("node_app")
-    return choose_app(
+    return wanted_app(
         session.settings,
         args=marker.args if marker else (),
         kwargs=marker.kwargs if marker else {},
@@ -171,7 +171,7 @@ def node_app(request: pytest.FixtureRequest) -> Iterator[NodeApp]:
     _skip_when_disabled(session)
     item: pytest.Item = request.node
     try:
-        app_spec = _choose_app(item, session)
+        app_spec = _wanted_app(item, session)
         scope = _app_scope(item, session)
         app = session.apps.acquire(app_spec, _scope_key(item, scope))
     except PytestMemoryError as error:
@@ -219,10 +219,12 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> LoadGen
         if measurement is not None:
             measurement.monitor.add_load(stats)
 
-    if node_app.url is None:
-        pytest.fail("load_generator needs the app's URL; give node_app a port or url=", pytrace=False)
+    try:
+        url = node_app.url
+    except ConfigError as error:
+        pytest.fail(str(error), pytrace=False)
     return LoadGenerator(
-        node_app.url,
+        url,
         concurrency=session.settings["load_concurrency"],
         duration=session.settings["load_duration"],
         ramp_up=session.settings["load_ramp_up"],
@@ -432,7 +434,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if lines:
         terminalreporter.section("memory")
         for markup, line in lines:
-            terminalreporter.write_line(line, **dict.fromkeys(markup.split(), True))
+            terminalreporter.write_line(line, **markup)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import psutil
 
 from pytest_memory.cdp.client import InspectorClient
-from pytest_memory.errors import InspectorError
+from pytest_memory.errors import AppError, InspectorError
 from pytest_memory.model import GcEvent, GcKind, Sample
+from pytest_memory.node.choose import ProcessRecord
 
 PROBE = "globalThis[Symbol.for('pytest-memory.probe')]"
 FULL_SAMPLE_EVERY_S = 1.0
@@ -52,9 +53,26 @@ class SampledProcess:
 
 
 class SampledApp(Protocol):
-    """What the sampler needs of an app: which processes there are right now."""
+    """What the sampler needs of an app (NodeApp has it): which processes there are, and their inspectors."""
 
-    def sampled_processes(self) -> Sequence[SampledProcess]: ...
+    @property
+    def processes(self) -> Sequence[ProcessRecord]: ...
+
+    def inspector_of(self, pid: int) -> InspectorClient: ...
+
+
+def find_measured(app: SampledApp) -> list[SampledProcess]:
+    """The processes whose memory is the app's: all but wrappers such as npm; those we cannot ask have no inspector."""
+    found = []
+    for record in app.processes:
+        if record.role == "wrapper":
+            continue
+        try:
+            inspector: InspectorClient | None = app.inspector_of(record.pid)
+        except (InspectorError, AppError):
+            inspector = None  # no Node process, or one that refuses to be inspected: the system still knows its RSS
+        found.append(SampledProcess(record.pid, inspector))
+    return found
 
 
 @cache
@@ -179,7 +197,7 @@ class Sampler:
         if t_s - self._refreshed_at < _REFRESH_S:
             return
         self._refreshed_at = t_s
-        processes = self._app.sampled_processes()
+        processes = find_measured(self._app)
         for process in processes:
             watch = self._watches.get(process.pid)
             if watch is None or (watch.inspector is not process.inspector and process.inspector is not None):

@@ -1,0 +1,407 @@
+"""MemoryMonitor: one measured window over one app.  Floor 6: joins the sampler, settled readings and load results.
+
+What the fixture ``memory_monitor`` hands out, usable without pytest.  It measures and records; deciding is
+`judge`'s, running and judging a whole measurement is `runner`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory import units
+from pytest_memory.errors import AppError, ConfigError, InspectorError, MonitorError, PytestMemoryWarning
+from pytest_memory.leakrun import LeakResult, run_leak_test
+from pytest_memory.model import (
+    AppInfo,
+    GcEvent,
+    Growth,
+    LoadStats,
+    Note,
+    Phase,
+    ProcessInfo,
+    RunResult,
+    Sample,
+    SettledMemory,
+)
+from pytest_memory.sampler import Sampler
+from pytest_memory.settle import settle_app
+
+if TYPE_CHECKING:
+    from pytest_memory.node.process import NodeApp
+
+_DESCRIBE = "[process.version, process.versions.v8, require('v8').getHeapStatistics().heap_size_limit]"
+_OUTPUT_TAIL_LINES = 20
+# Growth by metric, from the readings at both ends of the window.
+_METRICS: Mapping[str, Callable[[SettledMemory], float]] = {
+    "heap_used": lambda memory: memory.heap_used_bytes + memory.worker_heap_used_bytes,
+    "external": lambda memory: memory.external_bytes,
+    "array_buffers": lambda memory: memory.array_buffers_bytes,
+    "rss": lambda memory: memory.rss_bytes,
+    "native": lambda memory: memory.native_bytes,
+}
+_LATE_S = 0.02  # a sample this far behind its schedule is late; a few are the machine's, many make a note
+_LATE_SHARE = 0.1
+
+
+class MemoryMonitor:
+    """Watches an app's memory from ``start()`` to ``stop()``.
+
+    ``interval`` and ``duration`` are seconds (or text: "250ms"); ``output_file`` receives the result document at
+    the end; ``on_sample`` is called with every Sample as it is taken, on the sampling thread.
+
+    ::
+
+        with NodeApp.start(spec) as app, MemoryMonitor(app, interval=0.5) as monitor:
+            ...
+        print(monitor.growth["heap_used"].amount)
+    """
+
+    def __init__(
+        self,
+        app: NodeApp | None = None,
+        *,
+        interval: float | str = 1.0,
+        duration: float | str | None = None,
+        output_file: str | Path | None = None,
+        on_sample: Callable[[Sample], None] | None = None,
+        no_leaks: units.Limit | None = None,
+    ) -> None:
+        self._app = app
+        self.interval_s = units.parse_duration(interval, plain_unit="s", what="interval")
+        if self.interval_s < 0.01:
+            raise ConfigError(
+                f"interval is {interval!r}; expected at least 10 ms",
+                slug="config-unit",
+                hint="sampling faster than every 10 ms measures the sampler",
+            )
+        self.duration_s = None if duration is None else units.parse_duration(duration, plain_unit="s", what="duration")
+        self.output_file = None if output_file is None else Path(output_file)
+        self._on_sample = on_sample
+        self._no_leaks = no_leaks
+        self._sampler: Sampler | None = None
+        self._stopped = False
+        self._ended = threading.Event()
+        self._window_pid = 0
+        self._window_s = 0.0
+        self._phases: list[Phase] = []
+        self._loads: list[LoadStats] = []
+        self._window_loads: list[LoadStats] = []
+        self._doubts: dict[str, str] = {}
+        self._notes: list[Note] = []
+        self._app_info = AppInfo()
+        self.leak_results: list[LeakResult] = []
+        self.leak_options: dict[str, Any] = {}
+        self.start_memory: SettledMemory | None = None
+        self.end_memory: SettledMemory | None = None
+        self.app_error: AppError | None = None
+        self.started_at = ""
+        self.elapsed_s = 0.0
+
+    # --- life cycle ---
+
+    @property
+    def app(self) -> NodeApp:
+        """The app under observation."""
+        if self._app is None:
+            raise ConfigError(
+                "the monitor has no app; expected one at MemoryMonitor(app) or start(app)", slug="config-app"
+            )
+        return self._app
+
+    @property
+    def running(self) -> bool:
+        return self._sampler is not None and not self._stopped
+
+    def start(self, app: NodeApp | None = None) -> MemoryMonitor:
+        """Start sampling and take the settled reading growth is counted from."""
+        if self._sampler is not None:
+            raise MonitorError("the monitor was started twice", slug="monitor-state", hint="make a new MemoryMonitor")
+        if app is not None:
+            self._app = app
+        from pytest_memory.store import now_text
+
+        self.started_at = now_text()
+        self._app_info = describe_app(self.app)
+        self._sampler = Sampler(self.app, interval_s=self.interval_s, on_sample=self._on_sample)
+        self._sampler.start()
+        self.rebase()
+        return self
+
+    def stop(self) -> MemoryMonitor:
+        """Take the settled reading at the end, stop sampling (idempotent), write ``output_file``."""
+        if self._sampler is None:
+            raise MonitorError("the monitor was stopped before it was started", slug="monitor-state")
+        if self._stopped:
+            return self
+        self._stopped = True
+        self._ended.set()
+        try:
+            self.end_memory = self._settle_or_none()
+        finally:
+            self._sampler.stop()
+            self.elapsed_s = self._sampler.now_s
+        self._note_doubts()
+        if self.output_file is not None:
+            self._write_output(self.output_file)
+        return self
+
+    def abandon(self) -> None:
+        """Stop sampling at once, without a reading at the end: the test was interrupted."""
+        if self.running and self._sampler is not None:
+            self._stopped = True
+            self._ended.set()
+            self._sampler.stop()
+
+    def run(self) -> MemoryMonitor:
+        """Start, watch for ``duration`` seconds (or until the app ends), stop."""
+        if self.duration_s is None:
+            raise ConfigError("run() needs a duration; the monitor has none", slug="config-option")
+        self.start()
+        deadline = time.monotonic() + self.duration_s
+        try:
+            while time.monotonic() < deadline and self.app.alive:
+                self._ended.wait(min(0.1, max(0.0, deadline - time.monotonic())))
+        finally:
+            self.stop()
+        return self
+
+    def __enter__(self) -> MemoryMonitor:
+        return self.start() if self._sampler is None else self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    # --- what was measured ---
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every sample so far, in time order; ``t_s`` counts from ``start()``."""
+        return () if self._sampler is None else tuple(self._sampler.samples)
+
+    @property
+    def gc_events(self) -> tuple[GcEvent, ...]:
+        """Every garbage collection of the app since the start; ours are marked ``forced``."""
+        return () if self._sampler is None else tuple(self._sampler.gc_events)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The named phases that have ended."""
+        return tuple(self._phases)
+
+    @property
+    def loads(self) -> tuple[LoadStats, ...]:
+        """The load runs of the measured window."""
+        return tuple(self._window_loads)
+
+    @property
+    def units(self) -> int:
+        """Requests served in the measured window."""
+        return sum(load.requests for load in self._window_loads)
+
+    @property
+    def growth(self) -> dict[str, Growth]:
+        """Settled growth of the window by metric: heap_used, external, array_buffers, rss, native.
+
+        While the monitor runs, this settles the app and looks now; afterwards it is the final figure.  Empty when
+        there is no reading at both ends."""
+        end = self._settle_or_none() if self.running else self.end_memory
+        if self.start_memory is None or end is None:
+            return {}
+        return {
+            metric: Growth(metric=metric, start=read(self.start_memory), end=read(end), units=self.units)
+            for metric, read in _METRICS.items()
+        }
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Name a stretch of the measurement; it appears in charts and results."""
+        sampler = self._active()
+        began = sampler.now_s
+        try:
+            yield
+        finally:
+            self._phases.append(Phase(name=name, start_s=began, end_s=sampler.now_s))
+
+    def settle(self) -> SettledMemory:
+        """Force collections until the floor stops moving, and read every kind of memory.
+
+        Raises AppError when the app has died, InspectorError when it cannot be asked."""
+        sampler = self._active()
+        self.app.check()
+        with self.phase("settle"), sampler.quiet():
+            memory = settle_app(self.app)
+        return replace(memory, t_s=sampler.now_s)
+
+    def rebase(self) -> SettledMemory | None:
+        """Begin the measured window here: growth counts from the settled reading taken now.
+
+        ``start()`` does this by itself; call it again after a warm-up."""
+        sampler = self._active()
+        self._window_pid = self.app.pid
+        self._window_loads.clear()
+        self.start_memory = self._settle_or_none()
+        self._window_s = sampler.now_s
+        return self.start_memory
+
+    def add_load(self, load: LoadStats) -> None:
+        """Count a load run into the window; ``load_generator`` does so by itself."""
+        self._loads.append(load)
+        self._window_loads.append(load)
+
+    def doubt(self, metric: str, reason: str) -> None:
+        """Say that a metric's growth cannot be judged (a snapshot in the window swells RSS, …)."""
+        self._doubts.setdefault(metric, reason)
+
+    def note(self, slug: str, **detail: str | int | float | bool | None) -> None:
+        """Record something worth knowing in the result."""
+        self._notes.append(Note(slug=slug, detail=detail))
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        return dict(self._doubts)
+
+    @property
+    def gc_observed(self) -> bool:
+        return self._sampler is not None and self._sampler.gc_observed
+
+    @property
+    def app_died(self) -> bool:
+        return self.app_error is not None
+
+    @property
+    def app_restarted(self) -> bool:
+        return bool(self._window_pid) and self.app.pid != self._window_pid
+
+    @property
+    def app_info(self) -> AppInfo:
+        """The app as it was measured, with its end when it has died."""
+        if self.app_error is None:
+            return self._app_info
+        lines = self.app_error.output_tail.splitlines()[-_OUTPUT_TAIL_LINES:]
+        return replace(self._app_info, exit_status=self.app_error.exit_status, output_tail="\n".join(lines))
+
+    # --- leak tests ---
+
+    def leak_test(self, operation: Callable[[], Any], *, unit: str = "request", **options: Any) -> LeakResult:
+        """Run ``operation`` in rounds until it is clear whether memory grows with the work.
+
+        ``operation`` is one portion of work: a call that returns a load result (its requests are the units), or
+        anything else (one unit a call).  Options are those of ``@pytest.mark.no_leaks``.  See `leaktest`."""
+        sampler = self._active()
+        options = {"limit": self._no_leaks, **self.leak_options, **options}
+        began = sampler.now_s
+        result = run_leak_test(
+            self.app, operation, unit=unit, quiet=sampler.quiet, clock=lambda: sampler.now_s, **options
+        )
+        self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
+        self.leak_results.append(result)
+        return result
+
+    # --- the record ---
+
+    def record(self, test_id: str, **more: Any) -> RunResult:
+        """Everything measured as one RunResult, not yet judged."""
+        leak = self.leak_results[-1] if self.leak_results else None
+        return RunResult(
+            test_id=test_id,
+            started_at=self.started_at,
+            duration_s=round(self.elapsed_s, 3),
+            interval_s=self.interval_s,
+            unit=leak.unit if leak else "request",
+            app=self.app_info,
+            samples=self.samples,
+            gc_events=self.gc_events,
+            phases=self.phases,
+            start_memory=self.start_memory,
+            end_memory=self.end_memory,
+            growth=tuple(self.growth.values()) if self._stopped else (),
+            rounds=leak.rounds if leak else (),
+            load=tuple(self._loads),
+            notes=tuple(self._notes),
+            **more,
+        )
+
+    def _active(self) -> Sampler:
+        if self._sampler is None or self._stopped:
+            raise MonitorError("the monitor is not running", slug="monitor-state", hint="call start() first")
+        return self._sampler
+
+    def _settle_or_none(self) -> SettledMemory | None:
+        """A settled reading, or None when the app cannot give one any more; then ``app_error`` says why."""
+        sampler = self._sampler
+        assert sampler is not None
+        try:
+            self.app.check()
+            began = sampler.now_s
+            with sampler.quiet():
+                memory = settle_app(self.app)
+            self._phases.append(Phase(name="settle", start_s=began, end_s=sampler.now_s))
+        except AppError as error:
+            self.app_error = error
+            return None
+        except InspectorError as error:
+            # The inspector is gone: has the app gone with it?
+            try:
+                self.app.check()
+            except AppError as died:
+                self.app_error = died
+                return None
+            self.note("inspector-lost", message=error.message)
+            return None
+        if not memory.converged:
+            self.note("not-settled", t_s=round(sampler.now_s, 3))
+        return replace(memory, t_s=sampler.now_s)
+
+    def _note_doubts(self) -> None:
+        sampler = self._sampler
+        assert sampler is not None
+        if sampler.callback_error is not None:
+            message = f"on_sample raised {sampler.callback_error!r}; it was not called again"
+            warnings.warn(PytestMemoryWarning(message, slug="callback-failed"), stacklevel=3)
+            self.note("callback-failed", error=repr(sampler.callback_error))
+        late = sum(1 for sample in sampler.samples if sample.late_s > _LATE_S)
+        if len(sampler.samples) >= 10 and late > _LATE_SHARE * len(sampler.samples):
+            self.note("late-samples", late=late, samples=len(sampler.samples))
+        blocked = [sample for sample in sampler.samples if sample.blocked]
+        if blocked:
+            self.note("blocked-loop", samples=len(blocked), first_s=round(blocked[0].t_s, 3))
+
+    def _write_output(self, path: Path) -> None:
+        from pytest_memory import environment, results, store
+
+        result = self.record("monitor", tool="monitor")
+        found = environment.describe(node_version=result.app.node_version, v8_version=result.app.v8_version)
+        store.write_document(path, results.make_document([result], found, store.now_text()))
+
+
+def describe_app(app: NodeApp) -> AppInfo:
+    """What there is to say of an app that runs; versions are empty when its inspector does not answer."""
+    node_version, v8_version, heap_limit = "", "", None
+    try:
+        node_version, v8_version, heap_limit = app.evaluate(_DESCRIBE)
+    except InspectorError:
+        pass  # no inspector: only the operating system is asked, which samples and notes will show
+    try:
+        url = app.url
+    except ConfigError:
+        url = ""
+    return AppInfo(
+        command=app.spec.label,
+        pid=app.pid,
+        url=url,
+        node_version=node_version,
+        v8_version=v8_version,
+        precise=app.spec.precise,
+        heap_limit_bytes=heap_limit,
+        processes=tuple(
+            ProcessInfo(pid=record.pid, ppid=record.ppid, role=record.role, command=" ".join(record.argv))
+            for record in app.processes
+        ),
+    )
