@@ -1,4 +1,4 @@
-"""The metrics two runs are compared by, and how each is read from a result.  Floor 2: no files, no decisions.
+"""The metrics two runs are compared by, and how each is read from a result.  Floor 1: no files, no decisions.
 
 One row of METRICS feeds the baseline file, the judgement against it, the comparison of two result files, the
 history and docs/baseline.md.  The numbers in a row are what is known of the metric before anything was measured
@@ -15,7 +15,7 @@ from typing import Literal
 
 from pytest_memory import units
 from pytest_memory.errors import ConfigError
-from pytest_memory.model import GcEvent, LeakEstimate, RunResult, Sample, SettledMemory
+from pytest_memory.model import GcEvent, LeakEstimate, LoadStats, RunResult, Sample, SettledMemory
 from pytest_memory.noise import Noise, sd_of_interval
 
 Judged = Literal["always", "advisory", "named"]
@@ -248,8 +248,14 @@ def units_of_work(result: RunResult) -> int:
 
 def load_text(result: RunResult) -> str:
     """What load the app got, without hosts and ports: the same text means the same load."""
-    texts = [_HOST.sub("", load.description).strip() for load in result.load]
-    return "; ".join(dict.fromkeys(text for text in texts if text))[:_MAX_LOAD_TEXT]
+    return "; ".join(dict.fromkeys(_one_load_text(load) for load in result.load))[:_MAX_LOAD_TEXT]
+
+
+def _one_load_text(load: LoadStats) -> str:
+    pace = (
+        f"{load.rate_per_s:g}/s" if load.rate_per_s else f"{load.concurrency} connections" if load.concurrency else ""
+    )
+    return ", ".join(text for text in (_HOST.sub("", load.description).strip(), pace) if text)
 
 
 def _read_settled(result: RunResult) -> dict[str, Reading]:
