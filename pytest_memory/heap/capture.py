@@ -98,7 +98,7 @@ class Camera:
     ) -> HeapSnapshot:
         """Take one snapshot and return it, to be analysed when first asked something.
 
-        ``worker`` takes the heap of a worker thread (its id, its title, or a session of ``client.workers()``);
+        ``worker`` takes the heap of a worker thread (its id, its name, or a session of ``client.workers()``);
         ``pid`` that of another process of the app (a cluster worker).
 
         Raises CaptureError: capture-headroom, capture-disk, capture-timeout, or capture-state after ``close``.
@@ -359,12 +359,13 @@ class _Recording:
 
 
 def find_worker(client: InspectorClient, worker: WorkerSession | str) -> WorkerSession:
-    """The worker thread with this id or title.  Raises CaptureError[capture-state], naming those there are."""
+    """The worker thread with this id, name or title.  Raises CaptureError[capture-state], naming those there are."""
     if isinstance(worker, WorkerSession):
         return worker
     sessions = client.workers(timeout_s=_QUESTION_TIMEOUT_S)
     for session in sessions:
-        if worker in (session.worker_id, session.title, session.url):
+        # Node's titles are "[worker 1] name".
+        if worker in (session.worker_id, session.title, session.title.partition("] ")[2], session.url):
             return session
     known = ", ".join(f"{session.worker_id} ({session.title})" for session in sessions) or "none"
     raise CaptureError(

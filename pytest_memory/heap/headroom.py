@@ -21,7 +21,7 @@ SNAPSHOT_MEMORY_FACTOR = 10.0
 SNAPSHOT_FILE_FACTOR = 2.0
 """Size of the file in heaps: 1.75 for ordinary objects, more for many small ones."""
 
-SNAPSHOT_FILE_FLOOR_BYTES = 16_000_000  # code and built-ins weigh this much however small the heap is
+SNAPSHOT_FILE_FLOOR_BYTES = 8_000_000  # code and built-ins weigh this much however small the heap is
 
 # Version 1 writes "no limit" as the largest multiple of the page size; nobody's memory is near it.
 _UNLIMITED = 1 << 60
