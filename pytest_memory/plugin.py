@@ -430,7 +430,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     from pytest_memory.report import text
 
-    lines = text.terminal_section(session.results, terminalreporter._tw.fullwidth, config.getoption("verbose"))
+    lines = text.terminal_section(session.results, config.get_terminal_writer().fullwidth, config.getoption("verbose"))
     if lines:
         terminalreporter.section("memory")
         for markup, line in lines:
