@@ -1,0 +1,3 @@
+// What `npm start` starts.
+'use strict';
+require('../farewell.js');

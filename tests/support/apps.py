@@ -1,0 +1,52 @@
+"""Starting the apps in tests/apps, and looking whether something of them is left behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from pytest_memory.node.command import ANNOUNCE_VARIABLE
+
+APPS = Path(__file__).parent.parent / "apps"
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
+    """Whether the condition became true in time: for what another process does, which nobody announces."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def marked_processes(announce_prefix: str) -> list[psutil.Process]:
+    """Processes whose environment names an announcement file below this prefix."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(ANNOUNCE_VARIABLE, "").startswith(announce_prefix):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def run_dirs() -> set[str]:
+    """The private directories of started apps that exist now."""
+    prefix = os.path.join(tempfile.gettempdir(), "pytest-memory-")
+    return {prefix + name.removeprefix("pytest-memory-") for name in os.listdir(tempfile.gettempdir())
+            if name.startswith("pytest-memory-")}  # fmt: skip
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process, or only a zombie, has this pid."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
