@@ -149,12 +149,18 @@ class Sampler:
         self._quiet.set()
         began = self.now_s
         with self._reading:  # wait for a reading under way: its garbage must not fall into the settling
-            pass
+            self._tell_probes("pause")
         try:
             yield
         finally:
+            self._tell_probes("resume")
             self._forced.append((began, self.now_s))
             self._quiet.clear()
+
+    def _tell_probes(self, verb: str) -> None:
+        """Without waiting for answers: commands of one connection are carried out in their order."""
+        for watch in tuple(self._watches.values()):
+            watch.tell_probe(verb)
 
     def _run(self) -> None:
         tick = 1
@@ -260,6 +266,10 @@ class _Watch:
             self.probed = bool(self.inspector.evaluate(probe_source(), timeout_s=_INSTALL_TIMEOUT_S))
         except InspectorError:
             self.probed = False  # a blocked or dying app: samples then hold what the system knows
+
+    def tell_probe(self, verb: str) -> None:
+        if self.probed and self.inspector is not None and not self.inspector.closed:
+            self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.{verb}()", "silent": True})
 
     def remove_probe(self) -> None:
         if self.probed and self.inspector is not None and not self.inspector.closed:

@@ -8,7 +8,6 @@
   const KEY = Symbol.for('pytest-memory.probe');
   if (globalThis[KEY]) return true;
   const { PerformanceObserver, monitorEventLoopDelay, performance } = require('perf_hooks');
-  const v8 = require('v8');
   const CAPACITY = 4096; // GC events between two readings; more than a second of nothing but scavenges
   const ring = new Float64Array(CAPACITY * 3);
   let held = 0;
@@ -23,9 +22,10 @@
       held += 1;
     }
   });
-  observer.observe({ entryTypes: ['gc'] });
   const delay = monitorEventLoopDelay({ resolution: 20 });
-  delay.enable();
+  const resume = () => { observer.observe({ entryTypes: ['gc'] }); delay.enable(); return true; };
+  const pause = () => { observer.disconnect(); delay.disable(); delay.reset(); return true; };
+  resume();
   const activeResources = process.getActiveResourcesInfo ? process.getActiveResourcesInfo.bind(process) : null;
   const memoryUsage = process.memoryUsage;
   const probe = {
@@ -42,14 +42,13 @@
       dropped = 0;
       return out;
     },
+    // While a settled reading is taken: the observer's entries and the histogram's timer would keep the heap moving,
+    // and the collections are ours.
+    pause,
+    resume,
     remove() {
-      observer.disconnect();
-      delay.disable();
       delete globalThis[KEY];
-      return true;
-    },
-    heapLimit() {
-      return v8.getHeapStatistics().heap_size_limit;
+      return pause();
     },
   };
   Object.defineProperty(globalThis, KEY, { value: probe, configurable: true });
