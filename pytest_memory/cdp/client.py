@@ -296,8 +296,8 @@ class _Connection:
 
     def close(self, reason: str) -> None:
         """End the connection from any thread; the reader thread notices and finishes."""
+        self._fail_pending(reason)  # first: the reader would find only that the socket is gone
         self._transport.abort()
-        self._fail_pending(reason)
 
     def _fail_pending(self, reason: str) -> None:
         with self._lock:
