@@ -176,13 +176,16 @@ class LoadStats:
 
     ``requests`` were started and ended in whatever way; ``errors`` of them failed (``errors_by_kind`` says
     how: "connect", "timeout", "http-500", "trpc", "truncated", …); ``aborted`` were hung up on purpose and are
-    no errors; ``dropped`` arrivals could not be started at the asked rate."""
+    no errors; ``dropped`` arrivals could not be started at the asked rate.  ``warmup_requests`` came before and
+    count in nothing else.  ``stopped_early`` is "app-died", "max-error-rate", "stalled" or "stopped".
+    ``client_busy`` is the share of a core the busiest load process used: near 1 it, not the app, may be slow."""
 
     requests: int
     errors: int = 0
     aborted: int = 0
     dropped: int = 0
     retried: int = 0
+    warmup_requests: int = 0
     duration_s: float = 0.0
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -196,6 +199,8 @@ class LoadStats:
     rate_per_s: float | None = None
     stopped_early: str | None = None
     description: str = ""
+    client_cpu_s: float = 0.0
+    client_busy: float = 0.0
 
     @property
     def rps(self) -> float:

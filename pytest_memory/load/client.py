@@ -1,0 +1,434 @@
+"""One simulated client: a connection, the request it waits for, and what it does next.  Floor 5: asyncio transports.
+
+The path from `data_received` to the next `write` runs once per request and is what the engine's speed is made of:
+it is kept straight, and counts with integers that already exist.  Everything rare (redirects, aborts, slow
+reading, errors) hangs off it in methods of its own.  What is sent comes from `load.template`, what arrives is
+read by `load.wire`; when and how often is the engine's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, cast
+
+from pytest_memory.load.inspect import ResponseRejected, absorb_cookies, judge_response, redirect_target, save_values
+from pytest_memory.load.messages import Abort, Flow, Step, TargetCounts
+from pytest_memory.load.template import built_in_values, is_static, render_request
+from pytest_memory.load.wire import IDEMPOTENT_METHODS, FullReader, ResponseReader, WireError, assemble
+
+if TYPE_CHECKING:
+    from pytest_memory.load.engine import Engine
+
+# A refused connection is tried again this often, until the engine calls the app dead.
+RECONNECT_PAUSE_S = 0.05
+
+
+class LiveStep:
+    """A step ready to be sent: its bytes if it has no holes, and what its response needs."""
+
+    __slots__ = ("counts", "expect", "full", "idempotent", "method", "payload", "step", "stream")
+
+    def __init__(self, step: Step, counts: TargetCounts, *, full: bool, dynamic: bool) -> None:
+        self.step = step
+        self.counts = counts
+        self.method = step.method
+        self.expect = frozenset(step.expect) if step.expect is not None else None
+        self.idempotent = step.method in IDEMPOTENT_METHODS
+        self.stream = step.stream
+        self.full = full
+        self.payload: bytes | None = None
+        if not dynamic and is_static(step.head, step.cookies, step.body):
+            self.payload = render_request(step.method, step.head, step.cookies, step.body, {})
+
+
+class LiveFlow:
+    """The steps one client takes in order."""
+
+    __slots__ = ("keep_cookies", "static", "steps")
+
+    def __init__(self, flow: Flow, counts: list[TargetCounts], *, follow: bool) -> None:
+        self.keep_cookies = flow.keep_cookies
+        self.steps = [
+            LiveStep(
+                step,
+                counts[step.target],
+                full=bool(step.saves or step.check or step.stream or flow.keep_cookies or follow),
+                dynamic=flow.keep_cookies,
+            )
+            for step in flow.steps
+        ]
+        self.static = all(step.payload is not None for step in self.steps)
+
+
+class Client(asyncio.Protocol):
+    """A client of the engine.  `begin` starts a request for which the engine has given its permission."""
+
+    def __init__(self, engine: Engine, reader: ResponseReader) -> None:
+        self.engine = engine
+        self.reader = reader
+        self.transport: asyncio.Transport | None = None
+        self.busy = False
+        self.started_ns = 0  # what latency counts from
+        self.sent_ns = 0  # what the timeout counts from
+        self._flow: LiveFlow | None = None
+        self._position = 0
+        self.step = cast(LiveStep, None)
+        self._payload = b""
+        self._values: dict[str, object] = {}
+        self._jar: dict[str, str] = {}
+        self._on_this_connection = 0
+        self._retried = False
+        self._hops = 0
+        self._abort: Abort | None = None
+        self._response_bytes = 0
+        self._watching = False  # someone wants to see the response before it is complete
+        self._expected_losses = 0
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- a request ------------------------------------------------------------------------------------------------
+
+    def begin(self, intended_ns: int = 0) -> None:
+        """Send the next request of this client's flow.  With ``intended_ns`` latency counts from then."""
+        step = self._next_step()
+        self.step = step
+        self.busy = True
+        self._retried = False
+        self._hops = 0
+        self.started_ns = intended_ns
+        self.sent_ns = perf_counter_ns()
+        try:
+            self._payload = step.payload if step.payload is not None else self._render(step.step)
+        except KeyError as missing:
+            self._flow = None
+            self._end_failed("save", f"no value for {{{missing.args[0]}}}: an earlier step did not give it")
+            return
+        abort = self.engine.abort
+        self._abort = abort if abort is not None and self.engine.aborts_this() else None
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            self.connect()
+        else:
+            self._send(transport)
+
+    def _next_step(self) -> LiveStep:
+        flow = self._flow
+        if flow is None or self._position + 1 >= len(flow.steps):
+            flow = self._flow = self.engine.next_flow()
+            self._position = 0
+            if not flow.static:
+                self._values = built_in_values(self.engine.next_number())
+                self._jar = {}
+        else:
+            self._position += 1
+        return flow.steps[self._position]
+
+    def _render(self, step: Step) -> bytes:
+        jar = "; ".join(f"{name}={value}" for name, value in self._jar.items()).encode("latin-1", "replace")
+        return render_request(step.method, step.head, step.cookies, step.body, self._values, jar)
+
+    def _send(self, transport: asyncio.Transport) -> None:
+        step, engine, payload = self.step, self.engine, self._payload
+        reader = self.reader
+        self._response_bytes = 0
+        if step.full:
+            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None)
+        else:
+            reader.expect(step.method)
+        self._watching = self._abort is not None or step.stream is not None or engine.read_bytes_per_s is not None
+        self._on_this_connection += 1
+        now = perf_counter_ns()
+        self.sent_ns = now
+        if not self.started_ns:
+            self.started_ns = now
+        if self._watching:
+            payload = self._prepare_watch(payload)
+        engine.bytes_sent += len(payload)
+        transport.write(payload)
+
+    def data_received(self, data: bytes) -> None:
+        now = perf_counter_ns()
+        engine = self.engine
+        engine.bytes_received += len(data)
+        if not self.busy:
+            # Bytes nobody asked for, such as a 408 to an idle connection: it is of no use any more.
+            self.hang_up()
+            return
+        try:
+            complete = self.reader.feed(data)
+        except WireError as error:
+            self.hang_up()
+            self._end_failed(error.kind, error.detail)
+            return
+        if self._watching and self._watch(len(data), complete):
+            return
+        if complete:
+            self._finish(now)
+
+    def _finish(self, now: int) -> None:
+        """A whole response is there: count it and go on."""
+        step, reader, engine = self.step, self.reader, self.engine
+        status = reader.status
+        if not reader.keep_alive or not engine.keep_alive:
+            self._close()
+        if step.full and self._look_into():
+            return
+        engine.last_response_ns = now
+        engine.refused_since_ns = 0
+        engine.status[status] += 1
+        counts = step.counts
+        counts.requests += 1
+        # histogram.cell_of, inline.
+        cell = now - self.started_ns
+        if cell >= 2048:
+            shift = cell.bit_length() - 11
+            cell = (shift << 10) + (cell >> shift)
+        cells = counts.cells
+        cells[cell] = cells.get(cell, 0) + 1
+        if status >= 400 or step.expect is not None:
+            accepted = status in step.expect if step.expect is not None else status < 400
+            if not accepted:
+                self._flow = None
+                engine.count_error(counts, f"http-{status}", "")
+        self.busy = False
+        engine.request_ended(self)
+
+    def _look_into(self) -> bool:
+        """What needs headers or body: redirects, saved values, cookies, checks.  True when it is dealt with."""
+        step, reader, engine = self.step, cast(FullReader, self.reader), self.engine
+        try:
+            if engine.max_redirects and 300 <= reader.status < 400 and (location := reader.header("location")):
+                self._follow(location)
+                return True
+            if self._flow is not None and self._flow.keep_cookies:
+                absorb_cookies(self._jar, reader)
+            judge_response(step.step, reader)
+            if step.step.saves and reader.status < 400:
+                self._values = {**self._values, **save_values(step.step.saves, reader)}
+        except (WireError, ResponseRejected) as error:
+            engine.status[reader.status] += 1
+            self._flow = None
+            self._end_failed(error.kind, error.detail, latency=True)
+            return True
+        return False
+
+    def _follow(self, location: str) -> None:
+        engine, step = self.engine, self.step
+        self._hops += 1
+        engine.status[self.reader.status] += 1
+        if self._hops > engine.max_redirects:
+            raise ResponseRejected(
+                "redirect-loop", f"more than {engine.max_redirects} redirects, the last to {location!r}"
+            )
+        method, head, body = redirect_target(self.reader.status, location, step.method, self._payload)
+        self._payload = assemble(method, head, b"", body)
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            self.connect()
+        else:
+            self._send(transport)
+
+    def _end_failed(self, kind: str, detail: str, *, latency: bool = False) -> None:
+        """The request has ended without a proper response."""
+        counts = self.step.counts
+        counts.requests += 1
+        if latency and self.started_ns:
+            self.engine.record(counts, perf_counter_ns() - self.started_ns)
+        self.engine.count_error(counts, kind, detail)
+        self.busy = False
+        self._flow = None
+        self.engine.request_ended(self)
+
+    # --- leaky behaviours -----------------------------------------------------------------------------------------
+
+    def _prepare_watch(self, payload: bytes) -> bytes:
+        abort, loop, stream = self._abort, self.engine.loop, self.step.stream
+        if stream is not None and stream.hold_s is not None:
+            self._timer = loop.call_later(stream.hold_s, self._stream_over)
+        if abort is None:
+            return payload
+        if abort.at == "request":
+            self._timer = loop.call_later(abort.after_s, self._abandon)
+            return payload[: max(1, len(payload) // 2)]
+        if abort.at == "time":
+            self._timer = loop.call_later(abort.after_s, self._abandon)
+        return payload
+
+    def _watch(self, size: int, complete: bool) -> bool:
+        """Look at a response while it arrives; True when the request has ended here."""
+        self._response_bytes += size
+        abort, stream, engine = self._abort, self.step.stream, self.engine
+        if abort is not None and (
+            (abort.at == "response") or (abort.at == "bytes" and self._response_bytes >= abort.after_bytes)
+        ):
+            self._abandon()
+            return True
+        if stream is not None and stream.events is not None and cast(FullReader, self.reader).events >= stream.events:
+            self._stream_over()
+            return True
+        if complete:
+            self._cancel_timer()
+        elif engine.read_bytes_per_s is not None and self.transport is not None:
+            transport = self.transport
+            transport.pause_reading()
+            engine.loop.call_later(size / engine.read_bytes_per_s, self._resume, transport)
+        return False
+
+    def _resume(self, transport: asyncio.Transport) -> None:
+        if transport is self.transport and not transport.is_closing():
+            transport.resume_reading()
+
+    def _abandon(self) -> None:
+        """Hang up on purpose: an ended request, and no error."""
+        if not self.busy:
+            return
+        self._cancel_timer()
+        self.hang_up()
+        self.step.counts.requests += 1
+        self.engine.aborted += 1
+        self.busy = False
+        self._flow = None
+        self.engine.request_ended(self)
+
+    def _stream_over(self) -> None:
+        """Enough of a stream was seen: leave it, as a browser tab that is closed."""
+        if not self.busy:
+            return
+        self._cancel_timer()
+        reader = cast(FullReader, self.reader)
+        if not reader.answering and not reader.complete:
+            self.hang_up()
+            self._end_failed("stream", "no response before it was time to leave")
+            return
+        wanted = self.step.stream.events if self.step.stream else None
+        self.hang_up()
+        if reader.status < 400 and wanted is not None and reader.events < wanted:
+            self.engine.status[reader.status] += 1
+            self._end_failed("stream", f"{reader.events} events; expected {wanted}", latency=True)
+            return
+        reader.keep_body = True  # an empty body: nothing to check
+        self._finish(perf_counter_ns())
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- the connection -------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Open a connection; what happens next comes through `connection_made` or `_connect_failed`."""
+        if self.engine.keep_alive and not (self._hops or self._retried or self.engine.is_open_model):
+            # A closed loop measures the response, an arrival (and a client that always reconnects) all of it.
+            self.started_ns = 0
+        elif not self.started_ns:
+            self.started_ns = perf_counter_ns()
+        self._connecting = self.engine.loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await self.engine.open_connection(self)
+        except ConnectionRefusedError as error:
+            self._connecting = None
+            if self.engine.still_refused():
+                self._connect_failed("connect", str(error))
+            else:
+                self._timer = self.engine.loop.call_later(RECONNECT_PAUSE_S, self.connect)
+        except ssl.SSLError as error:
+            self._connect_failed("tls", str(error))
+        except OSError as error:
+            self._connect_failed("connect", str(error))
+
+    def _connect_failed(self, kind: str, detail: str) -> None:
+        self._connecting = None
+        if self.busy:
+            self.engine.pause_before_next = RECONNECT_PAUSE_S
+            self._end_failed(kind, detail)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._connecting = None
+        self._on_this_connection = 0
+        self.reader.reset()
+        if self.busy:
+            self._send(self.transport)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._expected_losses:
+            self._expected_losses -= 1
+            self.engine.connection_gone(self)
+            return
+        self.transport = None
+        if self.busy:
+            self._cancel_timer()
+            self._lost_while_waiting(error)
+        self.engine.connection_gone(self)
+
+    def _lost_while_waiting(self, error: Exception | None) -> None:
+        reader = self.reader
+        if reader.feed_eof():
+            self._finish(perf_counter_ns())
+        elif reader.started:
+            self._end_failed("truncated", f"the connection ended within the response ({error or 'end of file'})")
+        elif self._on_this_connection > 1 and self.step.idempotent and not self._retried:
+            # The server closed an idle connection just as we wrote to it: safe to ask again, once.
+            self._retried = True
+            self.engine.retried += 1
+            self.connect()
+        else:
+            kind = "reset" if isinstance(error, ConnectionError) else "closed"
+            self._end_failed(kind, f"the connection ended before a response ({error or 'end of file'})")
+
+    def _close(self) -> None:
+        """Done with this connection, all of whose responses were read."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            self._expected_losses += 1
+            transport.close()
+
+    def hang_up(self) -> None:
+        """Drop the connection, whatever is under way on it."""
+        self._cancel_timer()
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            self._expected_losses += 1
+            transport.abort()
+
+    def time_out(self) -> None:
+        """The deadline of the request has passed."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        self.hang_up()
+        self._end_failed("timeout", f"no response within {self.engine.timeout_s:g} s", latency=True)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a connection that was let go has not ended yet."""
+        return self._expected_losses > 0
+
+    def adopt(self, engine: Engine, reader: ResponseReader) -> None:
+        """Serve another job on the connection that is still open."""
+        self.engine = engine
+        self.reader = reader
+        self.busy = False
+        self._flow = None
+        # The next request must not count as the first of its connection: it may find it closed.
+        self._on_this_connection = max(1, self._on_this_connection)
+
+    def leave(self) -> bool:
+        """Say goodbye: end our side and let the server end its own.  True when there is something to wait for."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            self.transport = None
+            return self._expected_losses > 0
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        return True

@@ -1,0 +1,421 @@
+"""Drives the clients of one load process through the stages of a job.  Floor 5: the event loop's clock and sockets.
+
+A request starts only with a *permit*: a stage of N requests has N of them, a stage of a duration has all it wants
+until its gate closes.  So a count is exact whatever fails on the way, and a stage is over when no permit is left
+and no request is under way.  Stops early when the app is gone, when too many requests fail, or when nothing is
+answered any more; a deadline sweep ends each request that has waited too long, so nothing can hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from pytest_memory.load.client import Client, LiveFlow
+from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts, Tls
+from pytest_memory.load.schedule import arrival_s, client_start_s, due_by_share
+from pytest_memory.load.ticker import Ticker
+from pytest_memory.load.wire import FullReader, ResponseReader
+
+UNLIMITED = 1 << 62
+# Connections refused for this long, with nothing answered in between: the app is dead, not restarting a worker.
+DEAD_AFTER_S = 0.5
+# An error rate is not judged on fewer requests than this.
+LEAST_JUDGED_REQUESTS = 20
+# Nothing answered for this many timeouts: stop rather than time out thousands of requests one by one.
+STALLED_TIMEOUTS = 3
+# How long an orderly goodbye may take before the connections are cut.
+GOODBYE_S = 1.0
+# Arrivals are not ticked finer than this: below it the tick costs more than the lateness it saves.
+FINEST_TICK_S = 50e-6
+# A slow reader must not have megabytes in the kernel's buffer.
+SLOW_READER_BUFFER_BYTES = 4096
+
+
+class Engine:
+    """One job in one process.  ``emit`` takes an `Interval` now and then; `run` returns the `Done`.
+
+    ``clients`` are those an earlier job left connected; after a job with ``keep_connections`` the attribute of
+    that name holds those this one leaves."""
+
+    def __init__(
+        self,
+        job: Job,
+        loop: asyncio.AbstractEventLoop,
+        emit: Callable[[Interval], None],
+        clients: list[Client] | None = None,
+    ) -> None:
+        self.job = job
+        self.loop = loop
+        self.emit = emit
+        self.timeout_s = job.timeout_s
+        self.abort = job.abort
+        self.keep_alive = job.keep_alive
+        self.read_bytes_per_s = job.read_bytes_per_s
+        self.max_redirects = job.max_redirects
+        self.stopped: str | None = None
+        self.pause_before_next = 0.0
+        self.refused_since_ns = 0
+        self.last_response_ns = 0
+        self.is_open_model = False
+        self._tls = make_tls_context(job.tls) if job.tls else None
+        self._address = job.addresses[0]
+        self._number = job.first
+        self._starts = 0  # of requests, to spread aborts
+        self._flow_turn = job.worker
+        self._targets = [TargetCounts() for _ in range(job.target_count)]
+        self._flows = [LiveFlow(flow, self._targets, follow=job.max_redirects > 0) for flow in job.flows]
+        self._single = self._flows[0] if len(self._flows) == 1 else None
+        full = any(step.full for flow in self._flows for step in flow.steps)
+        self._make_reader: Callable[[], ResponseReader] = FullReader if full else ResponseReader
+        self.clients = clients or []
+        for client in self.clients:
+            client.adopt(self, self._make_reader())
+        self._reset_counts()
+        # of the current stage
+        self._stage = job.stages[0]
+        self._permits = 0
+        self._active = 0
+        self._begin_ns = 0
+        self._over: asyncio.Future[None] | None = None
+        self._idle: list[Client] = []
+        self._next_arrival = 0
+        self._ticker: Ticker | None = None
+        self._gone: asyncio.Event = asyncio.Event()
+        self._measured_from_ns = 0
+        self._seen_requests = 0
+        self._seen_errors = 0
+
+    def _reset_counts(self) -> None:
+        self.status: defaultdict[int, int] = defaultdict(int)
+        self._errors: defaultdict[str, int] = defaultdict(int)
+        self._first_error: str | None = None
+        self.aborted = self._dropped = self.retried = self.bytes_sent = self.bytes_received = 0
+
+    # --- the job --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Done:
+        """Run all stages and say goodbye.  Never raises for what the app does."""
+        cpu = time.process_time()
+        failure = await self._connect_first()
+        sweep = self.loop.create_task(self._sweep())
+        reporter = self.loop.create_task(self._report_regularly())
+        ended_ns = self._measured_from_ns = perf_counter_ns()
+        try:
+            for position, stage in enumerate(self.job.stages if failure is None else []):
+                if self.stopped:
+                    break
+                await self._run_stage(stage)
+                ended_ns = self._last_end_ns
+                self._report()
+                if not stage.measured:
+                    ended_ns = self._measured_from_ns = perf_counter_ns()
+                following = self.job.stages[position + 1 : position + 2]
+                await self._say_goodbye(keep=following[0].concurrency if following else self._kept_at_end())
+        finally:
+            sweep.cancel()
+            reporter.cancel()
+        return Done(
+            id=self.job.id,
+            duration_s=(ended_ns - self._measured_from_ns) * 1e-9,
+            cpu_s=time.process_time() - cpu,
+            next_number=self._number,
+            stopped_early=self.stopped,
+            failure=failure,
+            loop=type(self.loop).__module__.partition(".")[0],
+        )
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new; what is under way may end."""
+        if self.stopped is None:
+            self.stopped = reason
+        self._close_gate()
+
+    def _kept_at_end(self) -> int:
+        return len(self.clients) if self.job.keep_connections and not self.stopped else 0
+
+    async def _connect_first(self) -> tuple[str, str] | None:
+        """Find the address that answers, with a connection that the first client then uses."""
+        if any(client.transport is not None for client in self.clients):
+            return None
+        first = self._client(0)
+        failure = ("connect", "no address")
+        for address in self.job.addresses:
+            self._address = address
+            try:
+                await asyncio.wait_for(self.open_connection(first), self.timeout_s)
+                return None
+            except (asyncio.TimeoutError, TimeoutError):
+                failure = ("timeout", f"no connection to {address[0]} port {address[1]} within {self.timeout_s:g} s")
+            except ssl.SSLError as error:
+                failure = ("tls", f"{address[0]} port {address[1]}: {error}")
+            except OSError as error:
+                failure = ("connect", f"{address[0]} port {address[1]}: {error.strerror or error}")
+        return failure
+
+    async def open_connection(self, client: Client) -> None:
+        """Connect; `Client.connection_made` is called before this returns.  Raises OSError, ssl.SSLError."""
+        host, port = self._address
+        name = self.job.tls.server_name if self.job.tls else None
+        if self.read_bytes_per_s is None:
+            await self.loop.create_connection(lambda: client, host, port, ssl=self._tls, server_hostname=name)
+            return
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_READER_BUFFER_BYTES)
+            await self.loop.sock_connect(sock, (host, port))
+        except BaseException:
+            sock.close()
+            raise
+        await self.loop.create_connection(lambda: client, sock=sock, ssl=self._tls, server_hostname=name)
+
+    def _client(self, index: int) -> Client:
+        while len(self.clients) <= index:
+            self.clients.append(Client(self, self._make_reader()))
+        return self.clients[index]
+
+    # --- one stage ------------------------------------------------------------------------------------------------
+
+    async def _run_stage(self, stage: Stage) -> None:
+        self._stage = stage
+        self._permits = UNLIMITED if stage.requests is None else stage.requests
+        self._over = self.loop.create_future()
+        self._begin_ns = self._last_end_ns = self.last_response_ns = perf_counter_ns()
+        self.is_open_model = stage.rate_per_s is not None
+        if stage.duration_s is not None:
+            gate = self.loop.call_later(stage.duration_s, self._close_gate)
+        else:
+            gate = None
+        if self.is_open_model:
+            self._start_arrivals(stage)
+        else:
+            for index in range(min(stage.concurrency, self._permits)):
+                delay_s = client_start_s(index, stage.concurrency, stage.ramp_up_s)
+                client = self._client(index)
+                self.loop.call_later(delay_s, self._begin, client) if delay_s else self._begin(client)
+        try:
+            await self._over
+        finally:
+            if gate is not None:
+                gate.cancel()
+            if self._ticker is not None:
+                self._ticker.close()
+                self._ticker = None
+
+    def _close_gate(self) -> None:
+        self._drop_overdue(perf_counter_ns(), patience_s=0.0)
+        self._permits = 0
+        self._check_over()
+
+    def _check_over(self) -> None:
+        if not self._permits and not self._active and self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _begin(self, client: Client) -> None:
+        """A client of a closed loop starts, or comes back from thinking."""
+        if self._permits:
+            self._permits -= 1
+            self._active += 1
+            client.begin()
+
+    def request_ended(self, client: Client) -> None:
+        """The client is free: give it the next request, or end the stage."""
+        self._last_end_ns = perf_counter_ns()
+        if self.is_open_model:
+            self._active -= 1
+            self._idle.append(client)
+            if self._permits:
+                self._start_due()
+            self._check_over()
+        elif self._permits and self.job.think_time_s is None and not self.pause_before_next:
+            self._permits -= 1
+            client.begin()
+        else:
+            self._active -= 1
+            self._check_over()
+            if self._permits:
+                self.loop.call_later(self._pause_s(), self._begin, client)
+
+    def _pause_s(self) -> float:
+        pause_s, self.pause_before_next = self.pause_before_next, 0.0
+        if self.job.think_time_s is not None:
+            pause_s = max(pause_s, random.uniform(*self.job.think_time_s))
+        return pause_s
+
+    # --- arrivals at a rate ---------------------------------------------------------------------------------------
+
+    def _start_arrivals(self, stage: Stage) -> None:
+        self._idle = [self._client(index) for index in reversed(range(stage.concurrency))]
+        self._next_arrival = 0
+        rate = stage.rate_per_s or 1.0
+        tick_s = max(FINEST_TICK_S, min(0.01, 0.5 / rate * self.job.stride))
+        self._ticker = Ticker(self.loop, tick_s, self._start_due)
+
+    def _due_ns(self, number: int) -> int:
+        stage = self._stage
+        overall = number * self.job.stride + self.job.worker
+        return self._begin_ns + int(arrival_s(overall, stage.rate_per_s or 1.0, stage.ramp_up_s) * 1e9)
+
+    def _start_due(self) -> None:
+        now = perf_counter_ns()
+        self._drop_overdue(now, self.timeout_s)
+        while self._permits and self._idle and (due := self._due_ns(self._next_arrival)) <= now:
+            self._next_arrival += 1
+            self._permits -= 1
+            self._active += 1
+            self._idle.pop().begin(due)
+
+    def _drop_overdue(self, now: int, patience_s: float) -> None:
+        """Give up arrivals that nobody was free for: in the middle of a stage those older than a timeout, at the
+        end all that are due."""
+        if not self.is_open_model:
+            return
+        latest = now - int(patience_s * 1e9)
+        while self._permits and self._due_ns(self._next_arrival) < latest:
+            self._next_arrival += 1
+            self._dropped += 1
+
+    # --- what clients ask -----------------------------------------------------------------------------------------
+
+    def next_flow(self) -> LiveFlow:
+        """The flow a client begins next, in the order of the mix."""
+        if self._single is not None:
+            return self._single
+        order = self.job.order
+        flow = self._flows[order[self._flow_turn % len(order)]]
+        self._flow_turn += self.job.stride
+        return flow
+
+    def next_number(self) -> int:
+        """A number for {n} that no other request has."""
+        number = self._number
+        self._number += self.job.stride
+        return number
+
+    def aborts_this(self) -> bool:
+        """Whether the request being started is one to hang up on."""
+        number, self._starts = self._starts, self._starts + 1
+        return self.abort is not None and due_by_share(self.abort.share, number)
+
+    def still_refused(self) -> bool:
+        """A connection was refused; True when that has gone on for so long that the app is dead."""
+        now = perf_counter_ns()
+        if not self.refused_since_ns:
+            self.refused_since_ns = now
+        if self.stopped is None and now - self.refused_since_ns > DEAD_AFTER_S * 1e9:
+            self.stop("app-died")
+        return self.stopped is not None
+
+    def connection_gone(self, client: Client) -> None:
+        """A connection has ended; someone may be waiting for the last one."""
+        self._gone.set()
+
+    def count_error(self, counts: TargetCounts, kind: str, detail: str) -> None:
+        """Count an ended request as failed."""
+        counts.errors += 1
+        self._errors[kind] += 1
+        if self._first_error is None:
+            self._first_error = f"{kind}: {detail}" if detail else kind
+
+    def record(self, counts: TargetCounts, latency_ns: int) -> None:
+        """Count a latency outside the hot path."""
+        cell = cell_of(max(0, latency_ns))
+        counts.cells[cell] = counts.cells.get(cell, 0) + 1
+
+    # --- watching over it -----------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        pause_s = min(0.1, self.timeout_s / 4)
+        timeout_ns = int(self.timeout_s * 1e9)
+        while True:
+            await asyncio.sleep(pause_s)
+            latest = perf_counter_ns() - timeout_ns
+            for client in self.clients:
+                if client.busy and client.sent_ns < latest:
+                    client.time_out()
+            self._stop_if_hopeless()
+
+    def _stop_if_hopeless(self) -> None:
+        if self.stopped or not self._active:
+            return
+        requests = self._seen_requests + sum(counts.requests for counts in self._targets)
+        errors = self._seen_errors + sum(counts.errors for counts in self._targets)
+        limit = self.job.max_error_rate
+        if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
+            self.stop("max-error-rate")
+        silence_s = (perf_counter_ns() - self.last_response_ns) * 1e-9
+        if self.abort is None and silence_s > STALLED_TIMEOUTS * self.timeout_s + (self.job.think_time_s or (0, 0))[1]:
+            self.stop("stalled")
+
+    async def _report_regularly(self) -> None:
+        started = self.loop.time()
+        number = 0
+        while True:
+            number += 1
+            await asyncio.sleep(max(0.0, started + number * self.job.interval_s - self.loop.time()))
+            self._report()
+
+    def _report(self) -> None:
+        """Hand over what was counted since the last time, and start again from zero."""
+        message = Interval(
+            t_s=(perf_counter_ns() - self._measured_from_ns) * 1e-9,
+            measured=self._stage.measured,
+            active=self._active,
+            targets=self._targets,
+            aborted=self.aborted,
+            dropped=self._dropped,
+            retried=self.retried,
+            bytes_sent=self.bytes_sent,
+            bytes_received=self.bytes_received,
+            status=self.status,
+            errors_by_kind=self._errors,
+            first_error=self._first_error,
+        )
+        self.emit(message)
+        for counts in self._targets:
+            self._seen_requests += counts.requests
+            self._seen_errors += counts.errors
+            counts.requests = counts.errors = 0
+            counts.cells = {}
+        self._reset_counts()
+
+    # --- goodbye --------------------------------------------------------------------------------------------------
+
+    async def _say_goodbye(self, keep: int) -> None:
+        """Close all but ``keep`` connections so that the server has seen it when this returns."""
+        leaving = self.clients[keep:]
+        waiting = [client for client in leaving if client.leave()]
+        deadline = self.loop.time() + GOODBYE_S
+        while any(client.transport is not None or client.is_closing for client in waiting):
+            self._gone.clear()
+            left_s = deadline - self.loop.time()
+            if left_s <= 0:
+                break
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), left_s)
+        for client in leaving:
+            client.hang_up()
+        del self.clients[keep:]
+        # One turn for the transports that were cut to be closed.
+        await asyncio.sleep(0)
+
+
+def make_tls_context(tls: Tls) -> ssl.SSLContext:
+    """The context a job asks for.  OSError or ssl.SSLError when a file of it cannot be used."""
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.client_cert:
+        context.load_cert_chain(tls.client_cert, tls.client_key)
+    return context

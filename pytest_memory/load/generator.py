@@ -1,0 +1,268 @@
+"""LoadGenerator: loads an app from processes of its own, and says what came of it.  Floor 5.
+
+This is the front of the engine: it turns calls into work (`load.compile`), finds out where it goes, gives it to
+load processes (`load.pool`) and collects their reports (`load.result`).  It is usable without pytest.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory.errors import ConfigError, LoadError
+from pytest_memory.load.compile import Compiler, Origin, Work, describe, is_private, make_jobs, parse_base_url
+from pytest_memory.load.messages import Done, Interval, Tls
+from pytest_memory.load.plan import OPTION_NAMES, Settings, Target, parse_options, refuse_unknown
+from pytest_memory.load.pool import WorkerPool
+from pytest_memory.load.progress import LoadProgress
+from pytest_memory.load.result import Collector, LoadResult
+
+if TYPE_CHECKING:
+    import httpx
+    from typing_extensions import Unpack
+
+    from pytest_memory.load.plan import RunOptions
+
+Progress = Callable[[LoadProgress], None]
+Sendable = "str | Target | httpx.Request"
+
+
+class LoadGenerator:
+    """Sends load to an app and measures its answers.
+
+    ``base_url`` is where paths are resolved against.  ``headers``, ``cookies`` and ``auth`` go with every request;
+    all other keywords are defaults for the options of `run`.  ``verify`` is False, or a file of authorities, for
+    TLS; ``cert`` a client certificate (file, or (file, key file)).  A host that is neither this machine nor on a
+    private network needs ``allow_public=True``, so that nobody loads a stranger by a typo.
+
+    Its load processes live until `close` (or the end of a ``with`` block), so that short runs are cheap.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        auth: Any = None,
+        verify: bool | str | Path = True,
+        cert: str | tuple[str, str] | None = None,
+        allow_public: bool = False,
+        **defaults: Unpack[RunOptions],
+    ) -> None:
+        refuse_unknown(defaults, OPTION_NAMES)
+        parse_options({}, defaults)
+        self.base_url = None if base_url is None else parse_base_url(base_url)
+        self.results: list[LoadResult] = []
+        self._shared = {"headers": headers, "cookies": cookies, "auth": auth}
+        self._verify = verify
+        self._cert = cert
+        self._allow_public = allow_public
+        self._defaults = defaults
+        self._pool = WorkerPool()
+        self._lock = threading.Lock()
+        self._run_id = 0
+        self._next_number = 0
+
+    # --- what to send ---------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        target: str | Target | httpx.Request,
+        *,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: Mapping[str, Any] | None = None,
+        content: bytes | str | None = None,
+        files: Any = None,
+        cookies: Mapping[str, str] | None = None,
+        auth: Any = None,
+        expect: int | Sequence[int] | None = None,
+        name: str | None = None,
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Send one request again and again, and return what came of it.
+
+        ``target`` is a path ("/api", "POST /api"), a URL, a `Target` or an ``httpx.Request``; the other named
+        parameters are those of a request and ``options`` those of a run (see `RunOptions`): ``requests=5000``
+        means that exactly 5,000 requests have ended, each response read to its end, when this returns.
+
+        Raises ConfigError for what cannot be sent, LoadError when nothing answers at all or a limit is broken.
+        """
+        if isinstance(target, str):
+            target = Target(
+                url=target,
+                method=method,
+                headers=headers,
+                params=params,
+                json=json,
+                data=data,
+                content=content,
+                files=files,
+                cookies=cookies,
+                auth=auth,
+                expect=expect,
+                name=name,
+            )
+        elif any(part is not None for part in (method, headers, params, json, data, content, files, cookies, auth)):
+            raise ConfigError(
+                f"run() got a {type(target).__name__} and parts of a request beside it; expected one or the other",
+                slug="config-load",
+            )
+        return self._run_flows([[target]], [1.0], options)
+
+    # --- how it is sent -------------------------------------------------------------------------------------------
+
+    def _run_flows(
+        self,
+        flows: Sequence[Sequence[Target | httpx.Request]],
+        weights: Sequence[float],
+        options: Mapping[str, Any],
+        *,
+        keep_cookies: bool = False,
+    ) -> LoadResult:
+        settings = parse_options(options, self._defaults)
+        compiler = Compiler(self.base_url, keep_alive=settings.keep_alive, **self._shared)
+        work = compiler.work(flows, weights, keep_cookies=keep_cookies)
+        return self._drive(work, settings, options.get("progress") or self._defaults.get("progress"))
+
+    def _drive(self, work: Work, settings: Settings, progress: Progress | None) -> LoadResult:
+        addresses = self._resolve(work.origin)
+        tls = self._tls(work.origin)
+        if not self._lock.acquire(blocking=False):
+            raise LoadError(
+                "a run of this LoadGenerator is still under way; expected one at a time", slug="load-failed"
+            )
+        try:
+            self._run_id += 1
+            jobs = make_jobs(
+                work, settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=self._next_number
+            )
+            collector = Collector(work.names, settings)
+            for process, message in self._pool.run(jobs):
+                self._take(process, message, collector, progress, work.origin)
+        finally:
+            self._lock.release()
+        result = collector.result(describe(work, settings))
+        self.results.append(result)
+        result.check(settings.limits)
+        return result
+
+    def _take(
+        self, process: int, message: Interval | Done, collector: Collector, progress: Progress | None, origin: Origin
+    ) -> None:
+        if isinstance(message, Interval):
+            where = collector.add(process, message)
+            if progress is not None:
+                progress(where)
+            return
+        if message.failure is not None:
+            raise _unreachable(origin, *message.failure)
+        self._next_number = max(self._next_number, message.next_number)
+        collector.finish(message)
+
+    def stop(self) -> None:
+        """Stop the run that is under way (from another thread): what was sent is awaited, and it returns."""
+        self._pool.stop()
+
+    def _resolve(self, origin: Origin) -> list[tuple[str, int]]:
+        try:
+            found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise LoadError(
+                f"the host {origin.host!r} of {origin} cannot be found: {error}", slug="load-target"
+            ) from error
+        addresses = list(dict.fromkeys((str(info[4][0]), origin.port) for info in found))
+        public = [address for address, _ in addresses if not is_private(address)]
+        if public and not self._allow_public:
+            raise ConfigError(
+                f"{origin} is {public[0]}, a public address; expected this machine or a private network",
+                slug="config-public-target",
+                hint="if it is yours to load, say allow_public=True",
+            )
+        return addresses
+
+    def _tls(self, origin: Origin) -> Tls | None:
+        if origin.scheme != "https":
+            return None
+        cert, key = self._cert if isinstance(self._cert, tuple) else (self._cert, None)
+        return Tls(
+            server_name=origin.host,
+            verify=self._verify is not False,
+            ca_file=None if isinstance(self._verify, bool) else str(Path(self._verify).resolve()),
+            client_cert=None if cert is None else str(Path(cert).resolve()),
+            client_key=None if key is None else str(Path(key).resolve()),
+        )
+
+    def start(self, target: str | Target | httpx.Request, **options: Any) -> LoadRun:
+        """`run` in the background: returns at once with a handle to wait for it, or to stop it."""
+        return LoadRun(self, lambda: self.run(target, **options))
+
+    # --- its life -------------------------------------------------------------------------------------------------
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that load: nobody should mistake them for the app's."""
+        return self._pool.pids
+
+    def close(self) -> None:
+        """End the load processes, and with them the connections that were kept."""
+        self._pool.close()
+
+    def __enter__(self) -> LoadGenerator:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class LoadRun:
+    """A run in the background.  ``wait`` returns its result, or raises what the run raised."""
+
+    def __init__(self, generator: LoadGenerator, run: Callable[[], LoadResult]) -> None:
+        self._generator = generator
+        self._outcome: LoadResult | BaseException | None = None
+        self._thread = threading.Thread(target=self._carry_out, args=(run,), name="pytest-memory-load", daemon=True)
+        self._thread.start()
+
+    def _carry_out(self, run: Callable[[], LoadResult]) -> None:
+        try:
+            self._outcome = run()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            self._outcome = error
+
+    @property
+    def running(self) -> bool:
+        """Whether the run has not ended yet."""
+        return self._thread.is_alive()
+
+    def stop(self) -> LoadResult:
+        """Start nothing new, await what is under way, and return the result so far."""
+        while self._thread.is_alive():
+            # Again and again: the first request to stop may come before the run has begun.
+            self._generator.stop()
+            self._thread.join(0.05)
+        return self.wait()
+
+    def wait(self, timeout_s: float | None = None) -> LoadResult:
+        """The result, once there is one; LoadError when that takes longer than ``timeout_s``."""
+        self._thread.join(timeout_s)
+        if isinstance(self._outcome, LoadResult):
+            return self._outcome
+        if self._outcome is None:
+            raise LoadError(f"the run has not ended within {timeout_s} s; expected it to", slug="load-failed")
+        raise self._outcome
+
+
+def _unreachable(origin: Origin, kind: str, detail: str) -> LoadError:
+    hints = {
+        "connect": "is the app started, and does it listen on this port?",
+        "tls": "for a certificate of your own pass verify='ca.pem', or verify=False",
+        "timeout": "the port is open to nobody, or a firewall swallows the connection",
+    }
+    return LoadError(f"{origin} cannot be loaded: {detail}", slug="load-target", hint=hints.get(kind))
