@@ -119,7 +119,7 @@ def test_unknown_policy_is_refused(app: NodeApp, tmp_path: Path) -> None:
 
 def test_too_little_disk_refuses(app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headroom, "read_disk_room", lambda _directory: 1000)
-    with Camera(app, tmp_path) as camera, pytest.raises(CaptureError, match="1.00 KB are free") as caught:
+    with Camera(app, tmp_path) as camera, pytest.raises(CaptureError, match=r"1\.00 KB are free") as caught:
         camera.take_file()
     assert caught.value.slug == "capture-disk"
 

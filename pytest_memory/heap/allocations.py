@@ -1,0 +1,172 @@
+"""What V8's sampling heap profiler saw: which function allocated what is still alive.  Floor 2: values in, values out.
+
+A profile is a tree of call frames with the estimated bytes each allocated itself and that live at the moment of
+asking; collected objects are not in it.  V8 gives the start of the function, not the line of the allocation.
+The stored form is the ``.heapprofile`` that Chrome DevTools opens (Memory → Load profile).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_memory.errors import SnapshotFormatError
+
+DEFAULT_SAMPLING_INTERVAL_BYTES = 32 * 1024
+"""Mean distance of two samples: costs about 10 % of CPU and sees a leak of 2 MB in 60 samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationSite:
+    """A function and what it allocated that is alive: estimated ``size_bytes`` in ``samples`` samples.
+
+    ``line`` and ``column`` are 1-based and those of the function's start, 0 where V8 gives none (built-ins);
+    ``callers`` are the functions on the heaviest stack that led here, nearest first."""
+
+    function: str
+    url: str
+    line: int
+    column: int
+    size_bytes: int
+    samples: int
+    callers: tuple[str, ...] = ()
+
+    @property
+    def location(self) -> str:
+        """``src/cache.js:12:3``, or "" for a built-in."""
+        return f"{self.url}:{self.line}:{self.column}" if self.url else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One node of the tree, flattened: ``parent`` is a position in the list of frames, -1 for the root."""
+
+    node: Mapping[str, Any]
+    parent: int
+
+
+class AllocationProfile:
+    """One profile of live allocations.  ``payload`` is what the inspector calls a SamplingHeapProfile."""
+
+    def __init__(self, payload: Mapping[str, Any], *, name: str = "profile") -> None:
+        """Raises SnapshotFormatError when ``payload`` is no such profile."""
+        try:
+            self._frames = list(_flatten(payload["head"]))
+            self._samples = [dict(sample) for sample in payload.get("samples", ())]
+            self._by_id = {int(frame.node["id"]): position for position, frame in enumerate(self._frames)}
+            self.total_bytes = sum(int(frame.node["selfSize"]) for frame in self._frames)
+            self.last_ordinal = max((int(sample["ordinal"]) for sample in self._samples), default=0)
+            for frame in self._frames:
+                str(frame.node["callFrame"]["functionName"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SnapshotFormatError(
+                f"{name!r} is no sampling heap profile: {type(error).__name__} {error}; expected head with callFrame, "
+                "selfSize, id and children",
+                field="head",
+                hint="a CPU profile or a heap snapshot is another file",
+            ) from error
+
+    @property
+    def sample_count(self) -> int:
+        """Samples that are still alive."""
+        return len(self._samples)
+
+    def since(self, ordinal: int) -> AllocationProfile:
+        """What was allocated after the sample with this ordinal and is alive (see ``last_ordinal``)."""
+        samples = [sample for sample in self._samples if int(sample["ordinal"]) > ordinal]
+        sizes: dict[int, int] = defaultdict(int)
+        for sample in samples:
+            sizes[int(sample["nodeId"])] += int(sample["size"])
+        return AllocationProfile({"head": self._rebuild(sizes), "samples": samples})
+
+    def top_sites(self, limit: int = 10) -> tuple[AllocationSite, ...]:
+        """The functions that allocated most of what is alive, largest first."""
+        sizes: dict[tuple[str, str, int, int], int] = defaultdict(int)
+        heaviest: dict[tuple[str, str, int, int], int] = {}
+        for position, frame in enumerate(self._frames):
+            size = int(frame.node["selfSize"])
+            if size <= 0:
+                continue
+            key = _site_key(frame.node)
+            sizes[key] += size
+            if key not in heaviest or size > int(self._frames[heaviest[key]].node["selfSize"]):
+                heaviest[key] = position
+        counts = self._sample_counts()
+        largest = sorted(sizes, key=lambda key: (-sizes[key], key))[:limit]
+        return tuple(AllocationSite(*key, sizes[key], counts[key], self._callers(heaviest[key])) for key in largest)
+
+    def encode(self) -> bytes:
+        """The profile as a ``.heapprofile``."""
+        sizes = {int(frame.node["id"]): int(frame.node["selfSize"]) for frame in self._frames}
+        document = {"head": self._rebuild(sizes), "samples": self._samples}
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    def _sample_counts(self) -> dict[tuple[str, str, int, int], int]:
+        counts: dict[tuple[str, str, int, int], int] = defaultdict(int)
+        for sample in self._samples:
+            position = self._by_id.get(int(sample["nodeId"]))
+            if position is not None:
+                counts[_site_key(self._frames[position].node)] += 1
+        return counts
+
+    def _callers(self, position: int) -> tuple[str, ...]:
+        names = []
+        parent = self._frames[position].parent
+        while parent > 0:  # 0 is "(root)"
+            names.append(str(self._frames[parent].node["callFrame"]["functionName"]) or "(anonymous)")
+            parent = self._frames[parent].parent
+        return tuple(names)
+
+    def _rebuild(self, sizes: Mapping[int, int]) -> dict[str, Any]:
+        """The tree with these sizes by node id, without branches that have none."""
+        needed = [False] * len(self._frames)
+        for position in range(len(self._frames) - 1, -1, -1):  # children stand behind their parents
+            frame = self._frames[position]
+            needed[position] = needed[position] or sizes.get(int(frame.node["id"]), 0) > 0
+            if needed[position] and frame.parent >= 0:
+                needed[frame.parent] = True
+        built: dict[int, dict[str, Any]] = {}
+        for position, frame in enumerate(self._frames):
+            if needed[position] or position == 0:
+                id_ = int(frame.node["id"])
+                built[position] = {
+                    "callFrame": frame.node["callFrame"],
+                    "selfSize": sizes.get(id_, 0),
+                    "id": id_,
+                    "children": [],
+                }
+                if frame.parent >= 0:
+                    built[frame.parent]["children"].append(built[position])
+        return built[0]
+
+
+def parse_profile(data: bytes, *, name: str) -> AllocationProfile:
+    """Read a ``.heapprofile``.  Raises SnapshotFormatError."""
+    try:
+        payload = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SnapshotFormatError(f"{name!r} is no JSON: {error}; expected a .heapprofile", byte_offset=0) from None
+    if not isinstance(payload, dict):
+        raise SnapshotFormatError(f"{name!r} holds a JSON {type(payload).__name__}; expected an object", byte_offset=0)
+    return AllocationProfile(payload, name=name)
+
+
+def _flatten(head: Mapping[str, Any]) -> Iterator[_Frame]:
+    """All nodes, parents before children.  Without recursion: stacks can be deeper than Python's."""
+    frames = [_Frame(head, -1)]
+    position = 0
+    while position < len(frames):
+        yield frames[position]
+        frames.extend(_Frame(child, position) for child in frames[position].node.get("children", ()))
+        position += 1
+
+
+def _site_key(node: Mapping[str, Any]) -> tuple[str, str, int, int]:
+    call = node["callFrame"]
+    url = str(call.get("url", ""))
+    # V8 counts from 0 and says -1 for built-ins.
+    line, column = int(call.get("lineNumber", -1)) + 1, int(call.get("columnNumber", -1)) + 1
+    return str(call["functionName"]) or "(anonymous)", url, line if url else 0, column if url else 0

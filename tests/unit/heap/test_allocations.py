@@ -1,0 +1,104 @@
+"""Allocation profiles: aggregation by function, windows of time, the stored form, broken input."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap.allocations import AllocationProfile, parse_profile
+
+
+def node(
+    id_: int, name: str, size: int, *children: dict[str, Any], url: str = "app.js", line: int = 4
+) -> dict[str, Any]:
+    call = {"functionName": name, "scriptId": "1", "url": url, "lineNumber": line, "columnNumber": 2}
+    return {"callFrame": call, "selfSize": size, "id": id_, "children": list(children)}
+
+
+def root(*children: dict[str, Any]) -> dict[str, Any]:
+    return node(1, "(root)", 0, *children, url="", line=-1)
+
+
+def example() -> AllocationProfile:
+    head = root(
+        node(2, "handle", 100, node(3, "keep", 4000), node(4, "Map.set", 500, url="", line=-1)),
+        node(5, "timer", 0, node(6, "keep", 1000)),
+        node(7, "idle", 0),
+    )
+    samples = [
+        {"size": 100, "nodeId": 2, "ordinal": 1},
+        {"size": 3000, "nodeId": 3, "ordinal": 2},
+        {"size": 1000, "nodeId": 3, "ordinal": 5},
+        {"size": 500, "nodeId": 4, "ordinal": 6},
+        {"size": 1000, "nodeId": 6, "ordinal": 7},
+    ]
+    return AllocationProfile({"head": head, "samples": samples})
+
+
+def test_sites_are_summed_over_stacks_largest_first() -> None:
+    sites = example().top_sites()
+    assert [(site.function, site.size_bytes, site.samples) for site in sites] == [
+        ("keep", 5000, 3),
+        ("Map.set", 500, 1),
+        ("handle", 100, 1),
+    ]
+    assert sites[0].location == "app.js:5:3"
+    assert sites[0].callers == ("handle",)
+    assert sites[1].location == ""
+    assert example().top_sites(1) == sites[:1]
+
+
+def test_since_keeps_what_came_later() -> None:
+    late = example().since(2)
+    assert late.total_bytes == 2500
+    assert [(site.function, site.size_bytes) for site in late.top_sites()] == [("keep", 2000), ("Map.set", 500)]
+    assert example().since(example().last_ordinal).top_sites() == ()
+
+
+def test_stored_form_reads_back_and_drops_empty_branches() -> None:
+    data = example().encode()
+    again = parse_profile(data, name="a.heapprofile")
+    assert again.total_bytes == example().total_bytes == 5600
+    assert again.top_sites() == example().top_sites()
+    assert b"idle" not in data
+    assert set(json.loads(data)) == {"head", "samples"}
+
+
+def test_stack_deeper_than_pythons() -> None:
+    deepest = node(1, "leaf", 7)
+    for id_ in range(2, 5000):
+        deepest = node(id_, "recurse", 0, deepest)
+    profile = AllocationProfile({"head": root(deepest)})
+    assert profile.total_bytes == 7
+    assert len(profile.top_sites()[0].callers) == 4998
+
+
+def test_anonymous_functions_have_a_name() -> None:
+    assert AllocationProfile({"head": root(node(2, "", 5))}).top_sites()[0].function == "(anonymous)"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{}, {"head": 3}, {"head": {"id": 1}}, {"head": root(), "samples": [{"size": 1}]}, {"nodes": [], "startTime": 1}],
+)
+def test_something_else_is_refused(payload: dict[str, Any]) -> None:
+    with pytest.raises(SnapshotFormatError, match="no sampling heap profile"):
+        AllocationProfile(payload)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused(data: bytes) -> None:
+    with pytest.raises(SnapshotFormatError):
+        parse_profile(data, name="x")
+
+
+@given(st.data())
+def test_truncation_is_refused(data: st.DataObject) -> None:
+    whole = example().encode()
+    with pytest.raises(SnapshotFormatError):
+        parse_profile(whole[: data.draw(st.integers(0, len(whole) - 1))], name="x")
