@@ -246,7 +246,12 @@ def _run(command: Sequence[str], directory: Path, timeout_s: float) -> tuple[int
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and _stop_tree passes it on once
             )
         except OSError as error:
             raise ConfigError(

@@ -32,6 +32,7 @@ BASELINE_VERSION = 1
 
 MAX_REPEATS = 20  # more would not make the noise known better, only the file longer
 SIGNIFICANT_DIGITS = 4  # 0.05 % of the value: below every noise, and neighbouring runs often store the same text
+_EXACT = 2**53  # beyond it floats are no longer whole numbers one apart
 _SAME_UNITS = 0.1  # work that differs by more than a tenth is other work: growth in bytes cannot be compared
 _Record = TypeVar("_Record")
 
@@ -107,14 +108,14 @@ def decode_baseline(data: bytes, *, file: str) -> Baseline:
     """Read a document of this or an older version.
 
     Raises ResultFormatError: result-corrupt, result-newer or result-conflict-markers, naming ``file``."""
-    raw = results.decode_object(data, file=file)
+    raw = results.decode_object(data, file=file, corrupt=_corrupt)
     if "entries" not in raw and "results" in raw:
         raise ResultFormatError(
             f"{file} holds the results of a run; expected a baseline",
             slug="result-corrupt",
             hint="a baseline is written by pytest --memory-baseline=FILE --memory-baseline-update",
         )
-    results.check_version(raw.get("version"), file=file, understood=BASELINE_VERSION)
+    results.check_version(raw.get("version"), file=file, understood=BASELINE_VERSION, corrupt=_corrupt)
     entries = raw.get("entries")
     if not isinstance(entries, dict):
         raise _corrupt(file, f"'entries' is {type(entries).__name__}, expected an object")
@@ -159,11 +160,7 @@ def baseline_schema() -> dict[str, Any]:
 
 def round_value(value: float) -> float:
     """``value`` as the document stores it: four significant digits, whole numbers without a fraction."""
-    if not math.isfinite(value) or value == 0:
-        return 0
-    digits = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, digits)
-    return int(rounded) if rounded == int(rounded) else rounded
+    return _whole(float(f"{value:.{SIGNIFICANT_DIGITS}g}")) if math.isfinite(value) else 0
 
 
 def _decode_entry(name: str, raw: object, file: str) -> BaselineEntry:
@@ -174,8 +171,8 @@ def _decode_entry(name: str, raw: object, file: str) -> BaselineEntry:
         if not isinstance(stored, dict):
             raise ValueError(f"'metrics' is {type(stored).__name__}, expected an object")
         return BaselineEntry(
-            environment=_decode_record(raw.get("environment", {}), Conditions),
-            metrics={metric: _decode_record(value, StoredMetric) for metric, value in stored.items()},
+            environment=_decode_record(raw.get("environment", {}), Conditions, "environment"),
+            metrics={metric: _decode_record(value, StoredMetric, metric) for metric, value in stored.items()},
             units=msgspec.convert(raw.get("units", 0), int),
             extra=_unknown(raw, BaselineEntry),
         )
@@ -183,9 +180,9 @@ def _decode_entry(name: str, raw: object, file: str) -> BaselineEntry:
         raise _corrupt(file, f"the entry of {name!r}: {error}") from None
 
 
-def _decode_record(raw: object, record_type: type[_Record]) -> _Record:
+def _decode_record(raw: object, record_type: type[_Record], what: str) -> _Record:
     if not isinstance(raw, dict):
-        raise ValueError(f"{record_type.__name__} is {type(raw).__name__}, expected an object")
+        raise ValueError(f"{what!r} is {type(raw).__name__}, expected an object")
     return msgspec.convert({**raw, "extra": _unknown(raw, record_type)}, record_type)
 
 
@@ -202,7 +199,17 @@ def _encode_entry(entry: BaselineEntry) -> dict[str, Any]:
 
 def _encode_record(record: Any) -> dict[str, Any]:
     known = {spec.name: getattr(record, spec.name) for spec in fields(record) if spec.name != "extra"}
-    return {**record.extra, **{name: value for name, value in known.items() if value not in (None, "", ())}}
+    return {**record.extra, **{name: _plain(value) for name, value in known.items() if value not in (None, "", ())}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _whole(value) if isinstance(value, float) else value
+
+
+def _whole(value: float) -> float:
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def _unknown(raw: Mapping[str, Any], record_type: type) -> dict[str, Any]:

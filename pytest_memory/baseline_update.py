@@ -1,7 +1,7 @@
 """What an update makes of the baseline document.  Floor 2: values in, values out; no files.
 
 An update touches only the tests it measured, accepts only tests that went well, and removes nothing unless it is
-told to.  A measurement that agrees with its entry adds to what is known of the noise; another starts a new level.
+told to.  A measurement within the tolerance adds to what is known of the noise; another starts a new level.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pytest_memory.baseline import (
     Baseline,
     BaselineEntry,
     StoredMetric,
-    chance_difference,
     conditions_of,
+    derived_tolerance,
     entry_key,
     incomparable,
     round_value,
@@ -31,7 +31,7 @@ from pytest_memory.model import Check, RunResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelChange:
-    """A metric whose level an update changed beyond what chance explains."""
+    """A metric whose level an update changed, by more than the tolerance."""
 
     test_id: str
     metric: str
@@ -84,7 +84,7 @@ def update_baseline(
 ) -> tuple[Baseline, UpdateSummary]:
     """Store what was measured; every entry of a test that did not run stays as it is.
 
-    A measurement that agrees with its entry joins the entry's repeats; one beyond chance starts a new level.
+    A measurement within the tolerance joins its entry's repeats; another starts a new level.
     ``gone`` are ids of tests that no longer exist; they are removed only with ``prune``."""
     entries = dict(baseline.entries)
     added, updated, changes, skipped = [], [], [], []
@@ -179,7 +179,7 @@ def _update_metric(metric: Metric, old: StoredMetric | None, reading: Reading, u
     high = None if reading.high is None else round_value(reading.high)
     if old is None:
         return StoredMetric(value=value, repeats=(value,), low=low, high=high)
-    if abs(reading.value - old.value) <= chance_difference(metric, old, reading, units):
+    if abs(reading.value - old.value) <= derived_tolerance(metric, old, reading, units):
         repeats = (*old.repeats, value)[-MAX_REPEATS:]
         return replace(old, value=round_value(statistics.median(repeats)), repeats=repeats, low=low, high=high)
     # A new level: its noise is likelier that of the old level than nothing at all.

@@ -7,7 +7,7 @@ columns mean "never measured".  Everything in a payload is JSON-basic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,6 +21,7 @@ RESULT_VERSION = 1
 #   1  first version.
 
 _UNDERSTOOD = f"1 to {RESULT_VERSION}" if RESULT_VERSION > 1 else "1"
+CorruptError = Callable[[str, str], ResultFormatError]
 _TIME_DIGITS = 6  # microseconds: finer is noise of the clock, and costs bytes
 
 
@@ -86,10 +87,13 @@ def decode_document(data: bytes, *, file: str) -> ResultDocument:
     )
 
 
-def decode_object(data: bytes, *, file: str) -> dict[str, Any]:
-    """JSON text to a dict, with the errors a person needs: empty, merge conflict, no JSON, no object."""
+def decode_object(data: bytes, *, file: str, corrupt: CorruptError | None = None) -> dict[str, Any]:
+    """JSON text to a dict, with the errors a person needs: empty, merge conflict, no JSON, no object.
+
+    ``corrupt(file, why)`` makes the error of another kind of document than results."""
+    corrupt = corrupt or _corrupt
     if not data.strip():
-        raise _corrupt(file, "it is empty")
+        raise corrupt(file, "it is empty")
     if any(data.startswith(mark) or b"\n" + mark in data for mark in (b"<<<<<<< ", b">>>>>>> ")):
         raise ResultFormatError(
             f"{file} holds merge-conflict markers; expected one JSON document",
@@ -99,16 +103,19 @@ def decode_object(data: bytes, *, file: str) -> dict[str, Any]:
     try:
         raw = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _corrupt(file, str(error)) from None
+        raise corrupt(file, str(error)) from None
     if not isinstance(raw, dict):
-        raise _corrupt(file, f"it holds {type(raw).__name__}, expected an object")
+        raise corrupt(file, f"it holds {type(raw).__name__}, expected an object")
     return raw
 
 
-def check_version(version: object, *, file: str, understood: int = RESULT_VERSION) -> int:
+def check_version(
+    version: object, *, file: str, understood: int = RESULT_VERSION, corrupt: CorruptError | None = None
+) -> int:
     """The version as a number; a newer one than ``understood`` is refused."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise _corrupt(file, f"'version' is {version!r}, expected a number from 1 to {understood}")
+        expected = "1" if understood == 1 else f"a number from 1 to {understood}"
+        raise (corrupt or _corrupt)(file, f"'version' is {version!r}, expected {expected}")
     if version > understood:
         raise ResultFormatError(
             f"{file} has version {version}; this release reads up to {understood}",
