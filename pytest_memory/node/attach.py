@@ -8,6 +8,7 @@ What it is not: a way to end that process; ``stop`` only detaches.  Floor 5.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 import signal
@@ -32,10 +33,12 @@ DEFAULT_INSPECTOR_PORT: Final = 9229
 _FETCH_TIMEOUT_S = 2.0
 _SIGNAL_TIMEOUT_S = 3.0  # the inspector opens within milliseconds, from a thread that a busy loop does not hold up
 _POLL_S = 0.02
-_INSPECT_FLAG = re.compile(r"--inspect(?:-port|-brk|-wait)?=(?:.*:)?(\d+)")
+_SIGNAL_INTERVAL_S = 0.5
+_QUIET_FLAG = re.compile(r"--inspect-(?:port|publish-uid)")  # open nothing by themselves
 
 # Node answers to nothing while it closes its inspector, so it does that after we have gone.
 _CLOSE_INSPECTOR = "((i) => { setTimeout(() => i.close(), 50) })(require('inspector'))"
+_MOVE_INSPECTOR = "((i) => { setTimeout(() => { i.close(); i.open(0, '127.0.0.1') }, 50) })(require('inspector'))"
 _PRECISE = """((v8, major) => {
   for (const flag of ['--no-opt', '--no-sparkplug', '--no-flush-bytecode'].concat(major >= 20 ? ['--no-maglev'] : []))
     v8.setFlagsFromString(flag);
@@ -90,10 +93,16 @@ class Attachment:
         return process.pid, self._find_or_open(process)
 
     def _find_or_open(self, process: psutil.Process) -> str:
-        url, opened = find_or_open_inspector(process)
+        url, opened = find_or_open_inspector(process, relayed=self._is_signalled(process))
         if opened:
             self._opened[process.pid] = url
         return url
+
+    def _is_signalled(self, process: psutil.Process) -> bool:
+        try:
+            return process.ppid() in self._opened
+        except psutil.Error:
+            return False
 
     def _guess_url(self, ws_url: str) -> str | None:
         ports = listening_ports(self._app) - {parse_ws_url(ws_url)[1]}
@@ -141,27 +150,60 @@ class Attachment:
                 pass  # the process has ended, or closed it by itself
 
 
-def find_or_open_inspector(process: psutil.Process) -> tuple[str, bool]:
-    """The ws:// URL of a local process's inspector, and whether it had to be opened (SIGUSR1).
+def find_or_open_inspector(process: psutil.Process, *, relayed: bool = False) -> tuple[str, bool]:
+    """The ws:// URL of a local process's inspector, and whether it was opened by us (SIGUSR1).
 
+    ``relayed``: its cluster primary was signalled and has passed that on, so one open at the default port is ours.
     Raises InspectorError[inspector-refused] when the process cannot or will not open one.
     """
     before = listening_ports(process)
-    likely = before & {*_ports_in_argv(process), *range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10)}
-    if url := _probe_ports(sorted(likely)):
-        return url, False
-    _send_sigusr1(process)
-    deadline = time.monotonic() + _SIGNAL_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if not is_alive(process):
-            raise AppError(f"{describe(process)} ended when asked for its inspector", slug="app-died")
-        if url := _probe_ports(sorted(listening_ports(process) - before)):
-            return url, True
-        time.sleep(_POLL_S)
+    likely = _likely_inspector_ports(process, before)
+    if url := _probe_ports(likely):
+        return (_move_inspector(process, url, before), True) if relayed else (url, False)
+    if url := _open_by_signal(process, before):
+        return url, True
     # An inspector on an unusual port ignores the signal.  Last, because this asks the app's own port as well.
-    if url := _probe_ports(sorted(before - likely)):
+    if url := _probe_ports(before - likely):
         return url, False
     raise _no_inspector(process)
+
+
+def _likely_inspector_ports(process: psutil.Process, ports: set[int]) -> set[int]:
+    """Those of its listening ports that may be its inspector's: all of them where a flag asked for one."""
+    try:
+        flags = [word for word in process.cmdline() if word.startswith("--inspect") and not _QUIET_FLAG.match(word)]
+    except psutil.Error:
+        flags = []
+    return ports if flags else ports & set(range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10))
+
+
+def _open_by_signal(process: psutil.Process, before: set[int]) -> str | None:
+    """Have node open its inspector, and move it off the one port that SIGUSR1 can open, for the next process."""
+    began = time.monotonic()
+    signalled = -math.inf
+    while (now := time.monotonic()) < began + _SIGNAL_TIMEOUT_S:
+        if now > signalled + _SIGNAL_INTERVAL_S:  # again, for the port may have been another process's till now
+            _send_sigusr1(process)
+            signalled = now
+        if not is_alive(process):
+            raise AppError(f"{describe(process)} ended when asked for its inspector", slug="app-died")
+        if url := _probe_ports(listening_ports(process) - before):
+            return _move_inspector(process, url, before)
+        time.sleep(_POLL_S)
+    return None
+
+
+def _move_inspector(process: psutil.Process, url: str, before: set[int]) -> str:
+    """The URL of the inspector on a random port; the old one when it does not come up there."""
+    with InspectorClient.connect(url) as client:
+        client.evaluate(_MOVE_INSPECTOR)
+    old = before | {parse_ws_url(url)[1]}
+    deadline = time.monotonic() + _SIGNAL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if moved := _probe_ports(listening_ports(process) - old):
+            return moved
+        time.sleep(_POLL_S)
+    return url
 
 
 def _no_inspector(process: psutil.Process) -> InspectorError:
@@ -200,14 +242,6 @@ def _catches_sigusr1(pid: int) -> bool:
         return True  # no /proc: nothing known against it
     match = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
     return match is None or bool(int(match[1], 16) >> (signal.SIGUSR1 - 1) & 1)
-
-
-def _ports_in_argv(process: psutil.Process) -> set[int]:
-    try:
-        words = process.cmdline()
-    except psutil.Error:
-        return set()
-    return {int(match[1]) for word in words if (match := _INSPECT_FLAG.fullmatch(word))}
 
 
 def _probe_ports(ports: Iterable[int]) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.apps import APPS, marked_processes, wait_until
+from support.apps import APPS, leftovers, marked_processes, wait_until
 
 from pytest_memory.errors import ConfigError
 from pytest_memory.node.command import find_node
@@ -73,7 +73,7 @@ def start_app(make_spec: Callable[..., AppSpec], private_tmp: Path) -> Iterator[
     for app in apps:
         app.stop()
     assert wait_until(lambda: not marked_processes(str(private_tmp)), 1.0), marked_processes(str(private_tmp))
-    assert list(private_tmp.iterdir()) == []
+    assert leftovers(private_tmp) == []
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from support.apps import APPS, is_gone, marked_processes, wait_until
+from support.apps import APPS, is_gone, leftovers, marked_processes, wait_until
 
 from pytest_memory.errors import AppError, ConfigError, InspectorError
 from pytest_memory.node.process import NodeApp
@@ -64,7 +64,7 @@ def test_node_options_reach_a_script_and_what_npm_runs(start_app: StartApp) -> N
     for command in ("hello.js", ["npm", "--prefix", "npm-app", "run", "start"]):
         app = start_app(command, node_options=["--max-old-space-size=64"])
         limit = app.evaluate("require('v8').getHeapStatistics().heap_size_limit")
-        assert limit < 150e6, command
+        assert limit < 500e6, command  # 64 MB and the young generation; the default is 2 GB or more
 
 
 def test_the_apps_own_node_options_are_kept(start_app: StartApp) -> None:
@@ -380,7 +380,7 @@ def test_what_does_not_exist_is_named(
         NodeApp.start(make_spec(**fields))
     assert error.value.slug == slug
     assert repr(said) in str(error.value)
-    assert list(private_tmp.iterdir()) == []
+    assert leftovers(private_tmp) == []
 
 
 def start_failing(make_spec: Callable[..., AppSpec], private_tmp: Path, command: object, **fields: object) -> AppError:
@@ -388,7 +388,7 @@ def start_failing(make_spec: Callable[..., AppSpec], private_tmp: Path, command:
     with pytest.raises(AppError) as error:
         NodeApp.start(make_spec(command, **fields))
     assert marked_processes(str(private_tmp)) == []
-    assert list(private_tmp.iterdir()) == []
+    assert leftovers(private_tmp) == []
     return error.value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,11 +36,9 @@ def marked_processes(announce_prefix: str) -> list[psutil.Process]:
     return found
 
 
-def run_dirs() -> set[str]:
-    """The private directories of started apps that exist now."""
-    prefix = os.path.join(tempfile.gettempdir(), "pytest-memory-")
-    return {prefix + name.removeprefix("pytest-memory-") for name in os.listdir(tempfile.gettempdir())
-            if name.startswith("pytest-memory-")}  # fmt: skip
+def leftovers(directory: Path) -> list[str]:
+    """What started apps left in their temporary directory; npm's own caches there are its own."""
+    return [name for name in os.listdir(directory) if name.startswith("pytest-memory-")]
 
 
 def is_gone(pid: int) -> bool:
