@@ -26,7 +26,7 @@ Release = Callable[[int, int], None]
 _STRETCH_BYTES = 8 << 20  # long enough to keep two threads busy for milliseconds, short enough to bound what is mapped
 _COUNT_BLOCK_BYTES = 1 << 18  # the comparison's temporary stays in the cache
 _ROWS_PER_BLOCK = 4096
-_COMMA = 44
+_COMMA, _BRACE = 44, 125
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _KEY = re.compile(rb'[ \t\r\n]*"([^"\\]{0,64})"[ \t\r\n]*:[ \t\r\n]*')
 
@@ -107,27 +107,41 @@ class SectionReader:
         at = self._document_start()
         sections: dict[str, Section] = {}
         while True:
-            section, at = self._next_section(at, sections)
+            section = self._section_at(at, sections)
             sections[section.key] = section
             if section.key == "strings":
+                for key in ("snapshot", "nodes", "edges"):
+                    if key not in sections:
+                        self._fail_missing(key, section.start)
                 return sections
+            at = self.skip_space(section.stop)
+            if at >= self.size:
+                self.fail(bytescan.CUT, self.size, section.key)
+            if self.view[at] != _COMMA:
+                self.fail(bytescan.NOT_A_SEPARATOR, at, section.key, '; expected a comma, "strings" has not come yet')
+            at += 1
 
     def check_tail(self, at: int) -> None:
         """After the strings: perhaps sections of a newer V8, then the end of the document."""
-        sections: dict[str, Section] = {}
         while True:
             at = self.skip_space(at)
-            if at < self.size and self.view[at] == _COMMA:
-                section, at = self._next_section(at + 1, sections)
-                sections[section.key] = section
-                continue
             if at >= self.size:
                 self.fail(bytescan.CUT, self.size, "strings", "; expected the closing brace of the document")
-            end = self.skip_space(at + 1)
-            if self.text[at : at + 1] != b"}" or end < self.size:
-                bad = end if self.text[at : at + 1] == b"}" else at
-                self.fail(bytescan.NOT_A_SEPARATOR, bad, "strings", "; expected the end of the document")
-            return
+            if self.view[at] != _COMMA:
+                break
+            at = self._section_at(at + 1, {}).stop
+        end = self.skip_space(at + 1)
+        if self.view[at] != _BRACE or end < self.size:
+            bad = end if self.view[at] == _BRACE else at
+            self.fail(bytescan.NOT_A_SEPARATOR, bad, "strings", "; expected the end of the document")
+
+    def _fail_missing(self, key: str, at: int) -> NoReturn:
+        raise SnapshotFormatError(
+            f"{self.name!r} has no {key!r} before its strings at byte {at:,}",
+            byte_offset=at,
+            field=key,
+            hint="V8 writes snapshot, nodes, edges and strings in this order",
+        )
 
     def skip_space(self, at: int) -> int:
         while at < self.size and self.view[at] in (32, 9, 10, 13):
@@ -158,31 +172,21 @@ class SectionReader:
             hint=_guess_what(head[start:]),
         )
 
-    def _next_section(self, at: int, known: dict[str, Section]) -> tuple[Section, int]:
-        """The section whose key begins at ``at``, and the position of the next key."""
+    def _section_at(self, at: int, known: dict[str, Section]) -> Section:
+        """The section whose key begins at ``at``."""
         head = bytes(self.text[at : at + 128])
         match = _KEY.match(head)
         if match is None or match.end() == len(head):
-            last = next(reversed(known), "snapshot")
+            last = next(reversed(known), "strings")
             if at + 128 >= self.size:
                 missing = ", ".join(key for key in ("snapshot", "nodes", "edges", "strings") if key not in known)
                 self.fail(bytescan.CUT, self.size, last, f"; {missing} did not follow")
             self.fail(bytescan.NOT_A_SEPARATOR, at, last, "; expected the next section")
         key = match[1].decode("utf-8", "backslashreplace")
+        start = at + match.end()
         if key in known:
             self.fail(bytescan.NOT_A_SEPARATOR, at, key, "; this section was there before")
-        start = at + match.end()
-        if key == "strings":
-            return Section(key, start, -1), start
-        stop = self._end_of(key, start)
-        after = self.skip_space(stop)
-        if after >= self.size:
-            self.fail(bytescan.CUT, self.size, key)
-        if self.view[after] != _COMMA and key not in ("snapshot", "nodes", "edges") and self.view[after] == 125:
-            self.fail(bytescan.NOT_A_SEPARATOR, after, key, '; expected "strings"')
-        if self.view[after] != _COMMA:
-            self.fail(bytescan.NOT_A_SEPARATOR, after, key)
-        return Section(key, start, stop), after + 1
+        return Section(key, start, -1 if key == "strings" else self._end_of(key, start))
 
     def _end_of(self, key: str, start: int) -> int:
         opening = self.text[start : start + 1]
@@ -244,21 +248,20 @@ class SectionReader:
             seen += commas
             stop, row = cut, row_count
             if cut < section.stop:
-                # seen commas are before the cut; the border is behind the comma that completes a row
-                stop = cut
+                # seen commas stand before the cut; the border is behind the comma that completes a row
                 missing = -seen % width
                 row = (seen + missing) // width
-                for _ in range(missing):
-                    stop = self.text.find(b",", stop, section.stop) + 1
-                if missing == 0 and self.view[cut - 1] != _COMMA:
-                    # the cut is inside the first number of a row: its border was the last comma before
+                if row == first_row:
+                    continue
+                if row < row_count:
                     stop = self._last_comma(cut) + 1
-                if row >= row_count:
-                    stop, row = section.stop, row_count
-            if stop > start:
-                stretches.append(Stretch(start, stop, first_row))
+                    for _ in range(missing):
+                        stop = self.text.find(b",", stop, section.stop) + 1
+                else:
+                    stop = section.stop
+            stretches.append(Stretch(start, stop, first_row))
             start, first_row = stop, row
-            if stop == section.stop:
+            if row == row_count:
                 break
         return stretches
 

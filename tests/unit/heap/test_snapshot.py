@@ -1,0 +1,244 @@
+"""The parser: what it reads, and everything it must refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.snapshot_builder import OLD_NODE_FIELDS, SnapshotBuilder, dump
+
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import sections
+from pytest_memory.heap.snapshot import Snapshot, parse_snapshot
+
+
+def small(**options: Any) -> SnapshotBuilder:
+    heap = SnapshotBuilder(**options)
+    app = heap.node("object", "App", size=32)
+    text = heap.node("string", 'a "quoted" \\ line\nwith \u00e9 and \ud83d', size=24, node_id=2**40 + 1)
+    heap.edge(heap.root, "element", 7, app)
+    heap.edge(app, "property", "text", text)
+    heap.edge(app, "hidden", 9999, text)
+    heap.location(app, 42, 10, 4)
+    return heap
+
+
+def columns(snapshot: Snapshot) -> list[list[int]]:
+    return [
+        array.ravel().tolist()
+        for array in (
+            snapshot.node_type, snapshot.node_name, snapshot.node_id, snapshot.node_size, snapshot.first_edge,
+            snapshot.edge_type, snapshot.edge_name, snapshot.edge_to, snapshot.locations,
+        )
+    ]  # fmt: skip
+
+
+def refusal(data: bytes) -> SnapshotFormatError:
+    with pytest.raises(SnapshotFormatError) as caught:
+        parse_snapshot(data, name="b.heapsnapshot")
+    return caught.value
+
+
+@pytest.mark.parametrize("newlines", [False, True])
+@pytest.mark.parametrize("fields", [None, OLD_NODE_FIELDS, ("id", "edge_count", "name", "self_size", "type")])
+def test_columns_come_from_where_meta_says(newlines: bool, fields: tuple[str, ...] | None) -> None:
+    heap = small(newlines=newlines, **({"node_fields": fields} if fields else {}))
+    snapshot = parse_snapshot(heap.to_bytes())
+    assert snapshot.node_type.tolist() == [9, 3, 2]
+    assert snapshot.node_id.tolist() == [1, 3, 2**40 + 1]
+    assert snapshot.node_size.tolist() == [0, 32, 24]
+    assert snapshot.first_edge.tolist() == [0, 1, 3, 3]
+    assert snapshot.edge_to.tolist() == [1, 2, 2]
+    assert snapshot.edge_name[2] == 9999
+    assert snapshot.locations.tolist() == [[1, 42, 10, 4]]
+    assert [snapshot.strings[int(name)] for name in snapshot.node_name] == [node.name for node in heap.nodes]
+
+
+def test_white_space_between_everything_is_allowed() -> None:
+    document = small().to_document()
+    loose = json.dumps(document, indent=1).encode()
+    assert columns(parse_snapshot(loose)) == columns(parse_snapshot(dump(document)))
+    assert columns(parse_snapshot(b"\n " + loose + b"\r\n ")) == columns(parse_snapshot(loose))
+
+
+def test_sections_of_a_newer_version_are_stepped_over() -> None:
+    document = small().to_document()
+    newer = {"snapshot": document.pop("snapshot"), "extra": {"a": ["]", {"b": "}"}]}, **document, "scopes": [1, [2]]}
+    assert columns(parse_snapshot(dump(newer))) == columns(parse_snapshot(small().to_bytes()))
+
+
+@pytest.mark.parametrize("stretch_bytes", [1, 7, 64])
+def test_stretches_join_without_a_seam(monkeypatch: pytest.MonkeyPatch, stretch_bytes: int) -> None:
+    heap = SnapshotBuilder(newlines=stretch_bytes == 7)
+    for number in range(200):
+        node = heap.node("object", f"Class{number % 5}", size=number**4)
+        heap.edge(heap.root, "element", number, node)
+        heap.edge(node, "property", "self", node)
+    whole = columns(parse_snapshot(heap.to_bytes()))
+    monkeypatch.setattr(sections, "_STRETCH_BYTES", stretch_bytes)
+    assert columns(parse_snapshot(heap.to_bytes())) == whole
+
+
+def test_more_rows_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "_ROWS_PER_BLOCK", 3)
+    assert columns(parse_snapshot(small().to_bytes())) == columns(parse_snapshot(small().to_bytes()))
+
+
+def test_the_cut_file_is_refused_wherever_it_ends() -> None:
+    data = small(newlines=True).to_bytes()
+    for stop in range(len(data)):
+        error = refusal(data[:stop])
+        assert error.byte_offset is not None
+        assert error.byte_offset <= stop
+        assert error.slug in ("snapshot-truncated", "snapshot-not-a-snapshot") or stop < 20, error
+
+
+def test_a_cut_file_says_where_and_what_is_missing() -> None:
+    data = small().to_bytes()
+    inside = data.index(b'"edges"') + 12
+    error = refusal(data[:inside])
+    assert error.slug == "snapshot-truncated"
+    assert (error.byte_offset, error.field) == (inside, "edges")
+    assert f"'b.heapsnapshot' ends inside 'edges' at byte {inside:,}" in str(error)
+    assert "still being written" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "slug", "words"),
+    [
+        (b"", "snapshot-truncated", "is empty"),
+        (b"   \n", "snapshot-not-a-snapshot", "no heap snapshot"),
+        (b"[1,2,3]", "snapshot-not-a-snapshot", "no heap snapshot"),
+        (b'{"nodes":[{"id":1,"callFrame":{"functionName":"(root)"}}],"startTime":1}', "snapshot-not-a-snapshot", "CPU profile"),
+        (b'{"head":{"callFrame":{"functionName":""}},"samples":[]}', "snapshot-not-a-snapshot", ".heapprofile"),
+        (b'{"traceEvents":[{"pid":1,"tid":1}]}', "snapshot-not-a-snapshot", "trace"),
+        (b"\x1f\x8b\x08\x00abc", "snapshot-not-a-snapshot", "gzip"),
+        (b"\x28\xb5\x2f\xfdabc", "snapshot-not-a-snapshot", "zstd"),
+        (b"\x7fELF" + bytes(100), "snapshot-not-a-snapshot", "no heap snapshot"),
+        (b"<html><body>not found</body></html>", "snapshot-not-a-snapshot", "no heap snapshot"),
+    ],
+)  # fmt: skip
+def test_other_files_are_told_apart(data: bytes, slug: str, words: str) -> None:
+    error = refusal(data)
+    assert error.slug == slug
+    assert words in str(error)
+
+
+def change_document(path: str, value: Any) -> bytes:
+    """The small snapshot with one thing in it changed; ``path`` like "snapshot.meta.node_fields"."""
+    document = small().to_document()
+    *way, last = path.split(".")
+    inner: Any = document
+    for key in way:
+        inner = inner[int(key)] if key.isdigit() else inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[int(last) if last.isdigit() else last] = value
+    return dump(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "slug", "field"),
+    [
+        ("snapshot.meta", None, "snapshot-format", "snapshot"),
+        ("snapshot.meta.node_fields", ["type", "name"], "snapshot-format", "snapshot"),
+        ("snapshot.meta.node_fields", 5, "snapshot-format", "snapshot"),
+        ("snapshot.meta.node_types", [], "snapshot-format", "snapshot"),
+        ("snapshot.meta.edge_fields", ["type", "to_node"], "snapshot-format", "snapshot"),
+        ("snapshot.node_count", None, "snapshot-format", "snapshot"),
+        ("snapshot.node_count", "3", "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", -3, "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", 1.5, "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", 0, "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", 10**15, "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", 2**31 - 1, "snapshot-counts", "snapshot"),
+        ("snapshot.node_count", 4, "snapshot-counts", "nodes"),
+        ("snapshot.node_count", 2, "snapshot-counts", "nodes"),
+        ("snapshot.edge_count", 2, "snapshot-counts", "edges"),
+        ("snapshot.edge_count", 4, "snapshot-counts", "edges"),
+        ("snapshot.root_index", 600, "snapshot-counts", "snapshot"),
+        ("nodes", None, "snapshot-format", "nodes"),
+        ("edges", None, "snapshot-format", "edges"),
+        ("nodes", {}, "snapshot-format", "nodes"),
+        ("nodes", [], "snapshot-counts", "nodes"),
+        ("nodes.0", 15, "snapshot-index", "nodes"),
+        ("nodes.1", 99, "snapshot-index", "nodes"),
+        ("nodes.1", 2**31, "snapshot-index", "nodes"),
+        ("nodes.4", 2, "snapshot-counts", "edge_count"),
+        ("nodes.4", 2**31 - 1, "snapshot-counts", "edge_count"),
+        ("nodes.2", -1, "snapshot-format", "nodes"),
+        ("nodes.3", 1.5, "snapshot-format", "nodes"),
+        ("nodes.3", "1", "snapshot-format", "nodes"),
+        ("nodes.3", [1], "snapshot-format", "nodes"),
+        ("nodes.3", 10**19, "snapshot-format", "nodes"),
+        ("edges.0", 7, "snapshot-index", "edges"),
+        ("edges.2", 7, "snapshot-index", "edges"),
+        ("edges.2", 18, "snapshot-index", "edges"),
+        ("edges.2", 10**17, "snapshot-index", "edges"),
+        ("edges.4", 99, "snapshot-index", "edges"),
+        ("locations.0", 5, "snapshot-index", "locations"),
+        ("locations.0", 6 * 3, "snapshot-index", "locations"),
+        ("locations", [1, 2, 3], "snapshot-counts", "locations"),
+        ("strings", {}, "snapshot-format", "strings"),
+        ("strings", ["a", 5], "snapshot-format", "strings"),
+        ("strings", [], "snapshot-index", "nodes"),
+    ],
+)
+def test_a_lie_in_the_file_is_named(path: str, value: Any, slug: str, field: str) -> None:
+    error = refusal(change_document(path, value))
+    assert (error.slug, error.field) == (slug, field), error
+    assert error.byte_offset is not None
+
+
+def test_a_bad_value_is_found_at_its_byte() -> None:
+    data = change_document("edges.5", 13)
+    error = refusal(data)
+    assert error.byte_offset is not None
+    assert data[error.byte_offset :].startswith(b"13,")
+    assert "to_node 13; expected a multiple of 6 below 18" in str(error)
+
+
+def test_something_behind_the_end_is_refused() -> None:
+    assert refusal(small().to_bytes() + b"x").slug == "snapshot-format"
+    assert refusal(small().to_bytes() + small().to_bytes()).slug == "snapshot-format"
+
+
+def test_a_string_that_cannot_be_decoded_says_so_when_asked_for() -> None:
+    data = small().to_bytes().replace(b'"App"', b'"A\\u12"')
+    snapshot = parse_snapshot(data)
+    with pytest.raises(SnapshotFormatError, match="cannot be decoded") as caught:
+        snapshot.strings[int(snapshot.node_name[1])]
+    assert caught.value.field == "strings"
+
+
+def test_strings_are_found_by_their_bytes() -> None:
+    strings = parse_snapshot(small().to_bytes()).strings
+    assert strings[strings.find("App")] == "App"
+    assert strings.find("Ap") == -1
+
+
+SMALL = small(newlines=True).to_bytes()
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_mutated_files_are_read_or_refused(data: st.DataObject) -> None:
+    """Whatever happens to the bytes: an answer that holds together, or SnapshotFormatError."""
+    mutated = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(mutated) - 1))
+        stop = at + data.draw(st.integers(0, 6))
+        mutated[at:stop] = data.draw(st.binary(max_size=4) | st.sampled_from([b"9", b",", b"]", b'"', b"99999999999", b"0"]))
+    try:
+        snapshot = parse_snapshot(bytes(mutated))
+    except SnapshotFormatError:
+        return
+    assert snapshot.first_edge[-1] == snapshot.edge_count
+    assert np.all(snapshot.edge_to < snapshot.node_count)
+    assert np.all(snapshot.node_name < len(snapshot.strings))
+    assert np.all(snapshot.node_type < len(snapshot.header.node_types))
