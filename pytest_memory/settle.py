@@ -198,26 +198,27 @@ def _collect_until_still(
 
 
 def _collect(isolates: list[_Isolate]) -> None:
-    """One round in all isolates at once: they collect in parallel, each on its own thread."""
-    turns: list[tuple[_Isolate, Future[dict[str, Any]]]] = []
-    for isolate in isolates:
-        turns.append((isolate, isolate.session.submit("Runtime.discardConsoleEntries")))
-        if not isolate.is_worker:
-            turns.append((isolate, isolate.session.submit("Runtime.evaluate", _TURN)))
-    for isolate, turned in turns:
-        _answer(isolate, turned)
-    looks = [
-        (isolate, isolate.session.submit(*_COLLECT[isolate.is_worker]), isolate.session.submit("Runtime.getHeapUsage"))
-        for isolate in isolates
-    ]
-    for isolate, collected, usage in looks:
-        _answer(isolate, collected)
-        answer = _answer(isolate, usage)
-        if answer is not None:
-            used = int(answer["usedSize"])
-            isolate.moved_bytes = used - isolate.used_bytes if isolate.used_bytes else None
-            isolate.used_bytes = used
+    """One round in all isolates at once: they collect in parallel, each on its own thread.
+
+    Within an isolate, each command waits for the answer before it: two small answers in a row cost 40 ms (Node's
+    socket waits for our acknowledgement of the first)."""
+    _everywhere(isolates, lambda _: ("Runtime.discardConsoleEntries", {}))
+    _everywhere([one for one in isolates if not one.is_worker], lambda _: ("Runtime.evaluate", _TURN))
+    _everywhere(isolates, lambda isolate: _COLLECT[isolate.is_worker])
+    for isolate, answer in _everywhere(isolates, lambda _: ("Runtime.getHeapUsage", {})):
+        used = int(answer["usedSize"])
+        isolate.moved_bytes = used - isolate.used_bytes if isolate.used_bytes else None
+        isolate.used_bytes = used
     isolates[:] = [isolate for isolate in isolates if not (isolate.is_worker and isolate.session.closed)]
+
+
+def _everywhere(
+    isolates: Sequence[_Isolate], command: Callable[[_Isolate], tuple[str, Mapping[str, Any]]]
+) -> list[tuple[_Isolate, dict[str, Any]]]:
+    """Send a command to every isolate, then wait for the answers; workers that ended meanwhile have none."""
+    sent = [(isolate, isolate.session.submit(*command(isolate))) for isolate in isolates]
+    answers = [(isolate, _answer(isolate, future)) for isolate, future in sent]
+    return [(isolate, answer) for isolate, answer in answers if answer is not None]
 
 
 def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any] | None:
