@@ -195,13 +195,18 @@ def _evidence_number(key: str, value: int | float) -> tuple[str, str]:
 
 def path_text(path: RetainerPath, max_steps: int = MAX_PATH_STEPS) -> str:
     """``(GC roots) → app → cache : Map → table : Array``, the middle left out of a long one."""
+    return " → ".join(path_steps(path, max_steps))
+
+
+def path_steps(path: RetainerPath, max_steps: int = MAX_PATH_STEPS) -> tuple[str, ...]:
+    """The steps of a path in words, root first, the middle of a long one as one step."""
     if len(path.steps) <= max_steps:
-        return " → ".join(_step(edge, node) for edge, node in path.steps)
+        return tuple(_step(edge, node) for edge, node in path.steps)
     head = max_steps // 2
     left_out = len(path.steps) - max_steps
     first = [_step(edge, node) for edge, node in path.steps[:head]]
     last = [_step(edge, node) for edge, node in path.steps[head + left_out :]]
-    return " → ".join([*first, f"… {left_out} more …", *last])
+    return (*first, f"… {left_out} more …", *last)
 
 
 def _step(edge: str, node: str) -> str:
@@ -281,10 +286,13 @@ def _from_leak(leak: LeakEstimate, sentences: Mapping[str, str]) -> Recommendati
     return Recommendation(severity="critical", action=action, evidence=sentences.get(leak.kind, ""))
 
 
+_CHECK_SEVERITY: Mapping[str, Severity] = {"critical": "critical", "pass": "info"}
+
+
 def _from_reasons(result: RunResult) -> list[Recommendation]:
     advice = []
     for check in result.verdict.checks:
-        severity: Severity = "critical" if check.outcome == "critical" else "warning"
+        severity: Severity = _CHECK_SEVERITY.get(check.outcome, "warning")
         noun = words.metric_of(check.metric).noun
         phrase = words.reason_phrase(check.reason, check.detail)
         if hint := words.reason_hint(check.reason):

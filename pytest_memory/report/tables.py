@@ -187,7 +187,7 @@ def growth_table(result: RunResult) -> Table:
         rows.append((noun, format_size(growth.start), format_size(growth.end), change, percent, per_unit))
     return Table(
         title="Growth",
-        columns=("what", "start", "end", "growth", "", f"per {words.clean(result.unit, 30)}"),
+        columns=("what", "start", "end", "growth", "in %", f"per {words.clean(result.unit, 30)}"),
         rows=tuple(rows),
         numeric=_numeric(1, 2, 3, 4, 5),
     )

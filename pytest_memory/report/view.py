@@ -247,11 +247,18 @@ def _file_line(row: tuple[str, ...]) -> str:
 
 
 def _output_part(result: RunResult, limit: int) -> str:
-    if not result.app.output_tail or result.verdict.outcome == "pass":
+    tail = output_tail(result, limit)
+    if not tail:
         return ""
-    lines = [f"  {words.clean(line, 240)}" for line in result.app.output_tail.splitlines()[-limit:]]
     status = "" if result.app.exit_status is None else f" (exit status {result.app.exit_status})"
-    return "\n".join([f"last output of the app{status}:", *lines])
+    return "\n".join([f"last output of the app{status}:", *(f"  {line}" for line in tail.splitlines())])
+
+
+def output_tail(result: RunResult, limit: int = 40) -> str:
+    """The last lines the app wrote before it died, or nothing when it lives or passed."""
+    if result.verdict.outcome == "pass":
+        return ""
+    return "\n".join(words.clean(line, 240) for line in result.app.output_tail.splitlines()[-limit:])
 
 
 def table_lines(table: Table, *, indent: str = "", title: bool = True) -> list[str]:
@@ -293,6 +300,7 @@ class ResultRow:
     mark: str
     sentence: str
     headline: str
+    growth: str
     growth_bytes: float
     curve: tuple[float | None, ...]
     duration: str
@@ -312,6 +320,7 @@ def result_row(result: RunResult, curve_points: int = 60) -> ResultRow:
         mark=words.HEALTH_MARKS.get(outcome, "·"),
         sentence=verdict_line(result),
         headline=_headline(result),
+        growth=words.format_change(_heap_growth_bytes(result)) if result.growth else "",
         growth_bytes=_heap_growth_bytes(result),
         curve=tuple(series.bucket_peaks(main_curve(result).values, curve_points)),
         duration=format_duration(result.duration_s) if result.duration_s else "",

@@ -1,0 +1,421 @@
+"""Every figure once, as plain plotly figure dicts.  Floor 4: pure; plotly itself is not imported.
+
+A figure is ``{"data": [...], "layout": {...}}`` of JSON-basic values, thinned by `report.series`.  Colours of series
+are the Okabe-Ito palette, and no two series of a figure share colour, dash and marker, so that colour-blind readers
+and grey printouts can tell them apart.  Paper and text colours are the page's business: the script that mounts a
+figure fills them in for light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_memory.model import Check, GcEvent, LeakEstimate, LoadPoint, LoadStats, Phase, RunResult
+from pytest_memory.report import series, tables, words
+
+Figure = dict[str, Any]
+
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#8a8f98",
+)
+MAX_PHASE_LABELS = 8
+MAX_TREEMAP_NODES = 400
+_POINTS = 240
+_SIGNIFICANT_DIGITS = 4  # finer than a pixel, half the size of exact bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """One series of the timeline: the field of a sample and its looks; those not ``shown`` wait in the legend."""
+
+    field: str
+    name: str
+    color: str
+    dash: str
+    shown: bool = True
+
+
+_CURVES = (
+    _Curve("heap_used_bytes", "heap used", BLUE, "solid"),
+    _Curve("rss_bytes", "RSS", VERMILION, "dash"),
+    _Curve("external_bytes", "external", GREEN, "dot"),
+    _Curve("heap_total_bytes", "heap total", PURPLE, "dashdot", shown=False),
+    _Curve("worker_heap_used_bytes", "worker heaps", ORANGE, "longdash"),
+)
+_GC_MARKS: Mapping[str, tuple[str, str]] = {
+    "scavenge": (SKY, "circle"),
+    "minor-mark-compact": (PURPLE, "triangle-up"),
+    "mark-compact": (ORANGE, "diamond"),
+    "incremental": (GREEN, "cross"),
+    "weak-callbacks": (GREY, "x"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeNode:
+    """One box of a treemap of retained sizes: its parent's ``id``, or "" for the root."""
+
+    id: str
+    parent: str
+    name: str
+    retained_bytes: int
+    count: int = 1
+
+
+# --- the timeline -------------------------------------------------------------------------------------------------
+
+
+def timeline(result: RunResult) -> Figure | None:
+    """Memory over time with phases and limit, and the garbage collection pauses below on the same time axis."""
+    totals = {curve: series.process_totals(result.samples, curve.field) for curve in _CURVES}
+    measured = {curve: total for curve, total in totals.items() if total}
+    if not measured:
+        return None
+    scale, unit = _scale(max(value for total in measured.values() for value in total.values if value is not None))
+    data = [
+        _line(curve, series.thin(total.times, total.values, _POINTS), scale, unit) for curve, total in measured.items()
+    ]
+    end_s = max(total.times[-1] for total in measured.values())
+    data.extend(_limit_lines(result, end_s, scale, unit))
+    pauses = _pause_traces(result.gc_events)
+    layout = _layout(y_title=unit, x_title="time, s")
+    layout["shapes"], layout["annotations"] = _phase_marks(result.phases, end_s)
+    layout["xaxis"]["range"] = [0, _time(end_s * 1.01)]
+    if pauses:
+        layout["yaxis"]["domain"] = [0.3, 1]
+        layout["yaxis2"] = {"domain": [0, 0.2], "title": {"text": "GC, ms"}, "rangemode": "tozero", "automargin": True}
+        layout["xaxis"]["anchor"] = "y2"
+        data.extend(pauses)
+    return {"data": data, "layout": layout}
+
+
+def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": curve.name,
+        "x": [_time(time) for time in total.times],
+        "y": [None if value is None else _compact(value / scale) for value in total.values],
+        "line": {"color": curve.color, "dash": curve.dash, "width": 2},
+        "hovertemplate": f"%{{y}} {unit}",
+        **({} if curve.shown else {"visible": "legendonly"}),
+    }
+
+
+def _limit_lines(result: RunResult, end_s: float, scale: float, unit: str) -> list[Figure]:
+    lines = []
+    for check in result.verdict.checks:
+        level = _limit_level(check)
+        if level is not None:
+            noun = words.metric_of(check.metric).noun
+            name = f"{noun} limit ({tables.limit_text(check)})"
+            lines.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "name": name,
+                    "x": [0, _time(end_s)],
+                    "y": [_compact(level / scale)] * 2,
+                    "line": {"color": GREY if noun != "heap" else ORANGE, "dash": "longdashdot", "width": 2},
+                    "hovertemplate": f"%{{y}} {unit}",
+                    **({} if noun == "heap" else {"visible": "legendonly"}),
+                }
+            )
+    return lines
+
+
+def _limit_level(check: Check) -> float | None:
+    """Where a growth limit lies on the memory axis: the settled start plus what is allowed."""
+    start = check.detail.get("start")
+    known = isinstance(start, (int, float)) and check.limit is not None and words.metric_of(check.metric).grows
+    if not known or check.source == "default" or words.is_baseline(check.metric):
+        return None
+    assert isinstance(start, (int, float))
+    assert check.limit is not None
+    if check.unit == "bytes":
+        return start + check.limit
+    return start * (1 + check.limit / 100) if check.unit == "percent" else None
+
+
+def _pause_traces(events: Sequence[GcEvent]) -> list[Figure]:
+    traces = []
+    for kind, (color, symbol) in _GC_MARKS.items():
+        for forced in (False, True):
+            chosen = [event for event in events if event.kind == kind and event.forced == forced]
+            if chosen:
+                shown = series.longest_pauses(chosen, _POINTS // 2)
+                traces.append(_pause_trace(shown, kind, color, f"{symbol}-open" if forced else symbol, forced=forced))
+    return traces
+
+
+def _pause_trace(events: Sequence[GcEvent], kind: str, color: str, symbol: str, *, forced: bool) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"{words.GC_KINDS.get(kind, kind)}{' (forced)' if forced else ''}",
+        "x": [_time(event.t_s) for event in events],
+        "y": [_compact(event.duration_s * 1000) for event in events],
+        "yaxis": "y2",
+        "marker": {"color": color, "symbol": symbol, "size": 6},
+        "hovertemplate": "%{y} ms",
+    }
+
+
+def _phase_marks(phases: Sequence[Phase], end_s: float) -> tuple[list[Figure], list[Figure]]:
+    shapes: list[Figure] = []
+    labels: list[Figure] = []
+    for number, phase in enumerate(phases):
+        shapes.append(
+            {
+                "type": "rect",
+                "xref": "x",
+                "yref": "paper",
+                "x0": _time(phase.start_s),
+                "x1": _time(phase.end_s),
+                "y0": 0,
+                "y1": 1,
+                "layer": "below",
+                "line": {"width": 0},
+                "fillcolor": GREY,
+                "opacity": 0.16 if number % 2 else 0.07,
+            }
+        )
+        wide = phase.end_s - phase.start_s >= 0.06 * end_s
+        if wide and len(labels) < MAX_PHASE_LABELS:
+            labels.append(_label(_text(words.clean(phase.name, 40)), (phase.start_s + phase.end_s) / 2, 1.0, "bottom"))
+    return shapes, labels
+
+
+def _label(text: str, x: float, y: float, anchor: str) -> Figure:
+    return {"text": text, "x": _time(x), "y": y, "yref": "paper", "yanchor": anchor, "showarrow": False}
+
+
+# --- the leak test ------------------------------------------------------------------------------------------------
+
+
+def rounds(result: RunResult) -> Figure | None:
+    """Settled heap growth over units of work: readings, fitted line with its 95 % interval, and the limit."""
+    start = result.start_memory
+    estimate = next((leak for leak in result.verdict.leaks if leak.kind == "heap"), None)
+    if start is None or len(result.rounds) < 2:
+        return None
+    base = start.heap_used_bytes + start.worker_heap_used_bytes
+    units_done, growth_bytes, idle = [0], [0.0], [False]
+    for round_ in result.rounds:
+        units_done.append(units_done[-1] + round_.units)
+        growth_bytes.append(round_.memory.heap_used_bytes + round_.memory.worker_heap_used_bytes - base)
+        idle.append(round_.idle)
+    lines = _estimate_lines(estimate, units_done[-1], growth_bytes) if estimate and units_done[-1] else []
+    scale, unit = _scale(max(abs(value) for value in (*growth_bytes, *(v for _, _, ys in lines for v in ys))))
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": [0, units_done[-1]] if len(ys) == 2 else [0, units_done[-1], units_done[-1], 0],
+            "y": [_compact(value / scale) for value in ys],
+            **style,
+        }
+        for name, style, ys in lines
+    ]
+    data.append(_readings(units_done, growth_bytes, idle, scale, unit))
+    unit_name = words.plural(result.unit, 2).partition(" ")[2]
+    return {"data": data, "layout": _layout(y_title=f"growth, {unit}", x_title=_text(f"{unit_name} done"))}
+
+
+def _readings(
+    units_done: Sequence[int], growth_bytes: Sequence[float], idle: Sequence[bool], scale: float, unit: str
+) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "settled heap growth",
+        "x": list(units_done),
+        "y": [_compact(value / scale) for value in growth_bytes],
+        "line": {"color": BLUE, "width": 1, "dash": "dot"},
+        "marker": {"color": BLUE, "size": 9, "symbol": ["circle-open" if rest else "circle" for rest in idle]},
+        "hovertemplate": f"%{{y}} {unit}",
+    }
+
+
+def _estimate_lines(
+    leak: LeakEstimate, units: int, growth_bytes: Sequence[float]
+) -> list[tuple[str, Figure, list[float]]]:
+    """(name, style, y values): the interval as a wedge, the slope and the limit through the middle of the data."""
+    middle = sorted(growth_bytes)[len(growth_bytes) // 2]
+
+    def through_middle(slope: float) -> list[float]:
+        return [middle - slope * units / 2, middle + slope * units / 2]
+
+    lines: list[tuple[str, Figure, list[float]]] = []
+    bounded = abs(leak.low) != float("inf") and abs(leak.high) != float("inf")
+    if bounded:
+        low, high = through_middle(leak.low), through_middle(leak.high)
+        band = {"fill": "toself", "fillcolor": "rgba(86,180,233,0.25)", "line": {"width": 0}, "hoverinfo": "skip"}
+        lines.append(("95 % interval", band, [low[0], low[1], high[1], high[0]]))
+    slope = words.format_rate(leak.slope, leak.unit)
+    style = {"line": {"color": BLUE, "width": 2}, "hoverinfo": "skip"}
+    lines.append((_text(f"fit: {slope}"), style, through_middle(leak.slope)))
+    limit = {"line": {"color": ORANGE, "dash": "longdashdot", "width": 2}, "hoverinfo": "skip"}
+    lines.append((_text(f"limit: {words.format_rate(leak.limit, leak.unit)}"), limit, [0.0, leak.limit * units]))
+    return lines
+
+
+# --- load ---------------------------------------------------------------------------------------------------------
+
+
+def latency(loads: Sequence[LoadStats]) -> Figure | None:
+    """Latency percentiles and request rate over the time under load, one load run after the other."""
+    points = _joined(loads)
+    if len(points) < 2:
+        return None
+    shown = series.slowest_points(points)
+    times = [_time(point.t_s) for point in shown]
+    data: list[Figure] = []
+    for name, values, color, dash in (
+        ("p50", [point.p50_s for point in shown], BLUE, "solid"),
+        ("p99", [point.p99_s for point in shown], VERMILION, "dash"),
+    ):
+        y = [_compact(value * 1000) for value in values]
+        line = {"color": color, "dash": dash, "width": 2}
+        data.append(_plain_line(name, times, y, line, "%{y} ms"))
+    layout = _layout(y_title="latency, ms", x_title="time under load, s")
+    errors = [point.errors for point in shown]
+    if any(errors):
+        line = {"color": ORANGE, "dash": "dot", "width": 2}
+        data.append({**_plain_line("errors", times, errors, line, "%{y} errors"), "yaxis": "y2"})
+        layout["yaxis2"] = {"overlaying": "y", "side": "right", "title": {"text": "errors"}, "rangemode": "tozero"}
+    return {"data": data, "layout": layout}
+
+
+def _plain_line(name: str, x: Sequence[float], y: Sequence[float], line: Figure, hover: str) -> Figure:
+    style = {"mode": "lines", "line": line, "hovertemplate": hover}
+    return {"type": "scatter", "name": name, "x": list(x), "y": list(y), **style}
+
+
+def _joined(loads: Sequence[LoadStats]) -> list[LoadPoint]:
+    joined: list[LoadPoint] = []
+    offset_s = 0.0
+    for load in loads:
+        for point in load.series:
+            joined.append(
+                LoadPoint(
+                    t_s=offset_s + point.t_s,
+                    requests=point.requests,
+                    errors=point.errors,
+                    p50_s=point.p50_s,
+                    p99_s=point.p99_s,
+                    active=point.active,
+                )
+            )
+        offset_s += load.duration_s
+    return joined
+
+
+# --- the heap -----------------------------------------------------------------------------------------------------
+
+
+def treemap(nodes: Sequence[TreeNode]) -> Figure | None:
+    """Who retains what: boxes sized by retained bytes, the largest few hundred, each inside its dominator."""
+    kept = _largest(nodes)
+    if not kept:
+        return None
+    return {
+        "data": [
+            {
+                "type": "treemap",
+                "ids": [node.id for node in kept],
+                "parents": [node.parent for node in kept],
+                "labels": [_text(words.clean(node.name, 60)) for node in kept],
+                "values": _covering(kept),
+                "text": [_text(f"{words.plural('object', node.count)}") for node in kept],
+                "branchvalues": "total",
+                "hovertemplate": "%{label}<br>%{value:.3s}B retained<br>%{text}<extra></extra>",
+                "texttemplate": "%{label}<br>%{value:.3s}B",
+                "root": {"color": "rgba(138,143,152,0.25)"},
+                "marker": {"line": {"width": 1}},
+                "maxdepth": 4,
+            }
+        ],
+        "layout": {
+            "margin": {"l": 4, "r": 4, "t": 4, "b": 4},
+            "height": 420,
+            "treemapcolorway": [BLUE, GREEN, VERMILION, PURPLE, SKY, ORANGE, GREY],
+        },
+    }
+
+
+def _largest(nodes: Sequence[TreeNode]) -> list[TreeNode]:
+    """The largest nodes, and only those whose parents are kept: plotly drops a whole map with an unknown parent."""
+    kept: dict[str, TreeNode] = {}
+    for node in sorted(nodes, key=lambda node: -node.retained_bytes)[:MAX_TREEMAP_NODES]:
+        kept[node.id] = node
+    while orphans := [node.id for node in kept.values() if node.parent and node.parent not in kept]:
+        for orphan in orphans:
+            del kept[orphan]
+    return list(kept.values())
+
+
+def _covering(nodes: Sequence[TreeNode]) -> list[int]:
+    """Each node's size, at least that of its children together: plotly draws nothing at all otherwise."""
+    inside: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for node in reversed(nodes):  # largest first, so a parent is visited after its children
+        sizes[node.id] = max(node.retained_bytes, inside.get(node.id, 0))
+        inside[node.parent] = inside.get(node.parent, 0) + sizes[node.id]
+    return [sizes[node.id] for node in nodes]
+
+
+# --- all of one result --------------------------------------------------------------------------------------------
+
+
+def result_figures(result: RunResult, tree: Sequence[TreeNode] = ()) -> dict[str, Figure]:
+    """Every figure a result has data for, by name: "timeline", "rounds", "latency", "treemap"."""
+    made = {
+        "timeline": timeline(result),
+        "rounds": rounds(result),
+        "latency": latency(result.load),
+        "treemap": treemap(tree),
+    }
+    return {name: figure for name, figure in made.items() if figure is not None}
+
+
+def _layout(*, y_title: str, x_title: str) -> Figure:
+    return {
+        "height": 360,
+        "margin": {"l": 56, "r": 16, "t": 24, "b": 44},
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
+        "xaxis": {"title": {"text": x_title}, "automargin": True, "unifiedhovertitle": {"text": x_title + ": %{x}"}},
+        "yaxis": {"title": {"text": y_title}, "rangemode": "tozero", "automargin": True},
+    }
+
+
+def _scale(largest_bytes: float) -> tuple[float, str]:
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if largest_bytes >= factor:
+            return factor, unit
+    return 1.0, "B"
+
+
+def _compact(value: float) -> float | int:
+    rounded = float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _time(seconds: float) -> float | int:
+    rounded = round(seconds, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _text(text: str) -> str:
+    """Text for plotly, which understands a few HTML tags in labels and entities: foreign names must stay text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
