@@ -158,18 +158,26 @@ class Option:
         return f"PYTEST_MEMORY_{self.name.upper()}"
 
 
+# Which command-line tools take a flag: those that look at an app, and those of them that judge what they saw.
+JUDGING_TOOLS = ("monitor", "baseline", "stress", "analyze")
+APP_TOOLS = (*JUDGING_TOOLS, "load", "profile")
+
 OPTIONS: tuple[Option, ...] = (
     # the app
     Option(
         name="app",
         metavar="COMMAND|URL",
         parse=parse_text,
+        cli_flags=("--app",),
+        tools=APP_TOOLS,
         help='the app under test: a script, a command ("npm start") or the URL of an app already running',
     ),
     Option(
         name="inspector",
         metavar="HOST:PORT|ws://…",
         parse=parse_text,
+        cli_flags=("--inspector",),
+        tools=APP_TOOLS,
         help="attach to the inspector of an app already running instead of starting one",
     ),
     Option(
@@ -184,6 +192,8 @@ OPTIONS: tuple[Option, ...] = (
         name="node",
         metavar="PATH",
         parse=parse_text,
+        cli_flags=("--node",),
+        tools=APP_TOOLS,
         help="the Node.js binary (default: node on PATH, else the one of the 'node' extra)",
     ),
     # limits
@@ -192,6 +202,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="LIMIT",
         parse=_growth_limit,
         marker="max_heap_growth",
+        cli_flags=("--max-heap-growth",),
+        tools=JUDGING_TOOLS,
         help='limit of settled heap growth: "50MB", "10%%" or "200B/request"',
     ),
     Option(
@@ -199,6 +211,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="LIMIT",
         parse=_growth_limit,
         marker="max_rss_growth",
+        cli_flags=("--max-rss-growth",),
+        tools=JUDGING_TOOLS,
         help="limit of settled RSS growth of the app's processes",
     ),
     Option(
@@ -206,6 +220,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="LIMIT",
         parse=_growth_limit,
         marker="max_external_growth",
+        cli_flags=("--max-external-growth",),
+        tools=JUDGING_TOOLS,
         help="limit of settled growth of external memory (Buffers, ArrayBuffers)",
     ),
     Option(
@@ -213,6 +229,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="DURATION",
         parse=_time_limit,
         marker="max_gc_pause",
+        cli_flags=("--max-gc-pause",),
+        tools=JUDGING_TOOLS,
         help='limit of the longest garbage collection pause: "50ms"',
     ),
     Option(
@@ -220,6 +238,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="N",
         parse=_count_limit,
         marker="max_gc_count",
+        cli_flags=("--max-gc-count",),
+        tools=JUDGING_TOOLS,
         help="limit of the number of major garbage collections",
     ),
     Option(
@@ -227,6 +247,8 @@ OPTIONS: tuple[Option, ...] = (
         metavar="RATE",
         parse=_leak_rate,
         marker="no_leaks",
+        cli_flags=("--no-leaks",),
+        tools=("stress", "analyze"),
         help='limit of growth per unit of work in leak tests: "100B/request"',
     ),
     # health classes
@@ -322,6 +344,8 @@ OPTIONS: tuple[Option, ...] = (
         parse=_choice(*FAIL_ON_CHOICES),
         choices=FAIL_ON_CHOICES,
         default="critical",
+        cli_flags=("--fail-on",),
+        tools=JUDGING_TOOLS,
         help="the mildest outcome that fails a test: critical (a broken limit), warning, or inconclusive",
     ),
     Option(name="baseline", metavar="FILE", parse=parse_text, help="compare with this baseline file, fail on a breach"),
@@ -353,10 +377,24 @@ OPTIONS: tuple[Option, ...] = (
         help='how far above its baseline a test may be ("10%%"; default: derived from the measured noise)',
     ),
     # files
-    Option(name="config", metavar="FILE", parse=parse_text, help="settings file (default: memory-config.json, if any)"),
+    Option(
+        name="config",
+        metavar="FILE",
+        parse=parse_text,
+        cli_flags=("--config",),
+        tools=(*APP_TOOLS, "config"),
+        help="settings file (default: memory-config.json, if any)",
+    ),
     Option(name="results", metavar="DIR", parse=parse_text, help="keep results, and snapshots of failures, here"),
     Option(name="json", metavar="FILE", parse=parse_text, help="write the results as one JSON document"),
-    Option(name="report", metavar="FILE.html", parse=parse_text, help="write a standalone HTML report"),
+    Option(
+        name="report",
+        metavar="FILE.html",
+        parse=parse_text,
+        cli_flags=("--report",),
+        tools=("monitor", "baseline", "stress"),
+        help="write a standalone HTML report",
+    ),
     Option(
         name="disable",
         parse=parse_flag,
