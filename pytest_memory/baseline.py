@@ -300,9 +300,15 @@ def chance_difference(metric: Metric, stored: StoredMetric, reading: Reading, un
     return noise.half_width(before, len(stored.repeats), after)
 
 
+def least_tolerance(metric: Metric, stored: StoredMetric, reading: Reading, units: int = 0) -> float:
+    """The difference below which nothing is of interest, in the metric's unit."""
+    has_interval = reading.has_interval and stored.low is not None and stored.high is not None
+    return metric.least_tolerance(stored.value, units, has_interval=has_interval)
+
+
 def derived_tolerance(metric: Metric, stored: StoredMetric, reading: Reading, units: int = 0) -> float:
     """The tolerance where nobody set one: what chance explains, and never less than the metric's floor."""
-    return max(metric.least_tolerance(stored.value, units), chance_difference(metric, stored, reading, units))
+    return max(least_tolerance(metric, stored, reading, units), chance_difference(metric, stored, reading, units))
 
 
 def _major(version: str) -> str:

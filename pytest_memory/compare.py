@@ -141,7 +141,8 @@ def compare_metric(
     """Two non-empty sets of readings of one metric; ``work`` is units done, for metrics that are rates."""
     was = statistics.median(reading.value for reading in before)
     now = statistics.median(reading.value for reading in after)
-    tolerance = metric.least_tolerance(was, work)
+    has_interval = all(reading.has_interval for reading in (*before, *after))
+    tolerance = metric.least_tolerance(was, work, has_interval=has_interval)
     chance = noise.half_width(_noise(metric, before, work), len(before), _noise(metric, after, work), len(after))
     difference = now - was
     worse = difference if metric.higher_is_worse else -difference

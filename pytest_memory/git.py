@@ -37,16 +37,11 @@ def resolve_commit(ref: str, *, directory: Path) -> str:
     if done.returncode == 0:
         return done.stdout.decode("ascii").strip()
     shallow = _run(["rev-parse", "--is-shallow-repository"], directory=top).stdout.strip() == b"true"
-    if shallow:
-        raise StoreError(
-            f"git ref {ref!r} is not in this shallow clone of {top}",
-            slug="store-git",
-            hint=f"fetch it first: git fetch --depth=1 origin {_short(ref)} (actions/checkout: fetch-depth: 0)",
-        )
     raise StoreError(
-        f"git ref {ref!r} is unknown in {top}; expected a branch, tag or commit",
+        f"git ref {ref!r} is {'not in the shallow clone' if shallow else 'unknown in'} {top}; "
+        "expected a branch, tag or commit",
         slug="store-git",
-        hint=f"is it fetched? git fetch origin {_short(ref)}",
+        hint=_fetch_hint(ref),
     )
 
 
@@ -119,5 +114,9 @@ def _hint(done: subprocess.CompletedProcess[bytes]) -> str | None:
     return None
 
 
-def _short(ref: str) -> str:
-    return ref.removeprefix("refs/heads/").removeprefix("origin/")
+def _fetch_hint(ref: str) -> str | None:
+    remote, slash, branch = ref.partition("/")
+    if not slash or remote.startswith("-"):
+        return None
+    # A shallow clone of one branch has no other branch of the remote: name where it shall go.
+    return f"fetch it first: git fetch --depth=1 {remote} {branch}:refs/remotes/{ref}"

@@ -1,16 +1,20 @@
 """A metric of a test over many runs, and the commit where its level changed.  Floor 3: values in, values out.
 
-A series of memory readings is a few long levels with noise on them.  The change of level is found as in a binary
-segmentation: the split that leaves the least absolute deviation from the medians of both sides is kept if the
-medians differ by more than chance and more than the metric's floor, and both sides are searched again.  A single
-run off the level is an outlier, not a level, unless it is the newest: then it is reported as ``confirmed`` False.
+A series of memory readings is a few long levels with noise and outliers on them.  The levels are those that leave
+the least absolute deviation from their medians at a fixed price for each further level (optimal partitioning, as
+in Jackson et al., "An algorithm for optimal partitioning of data on an interval", 2005, with the robust cost).  A
+change is reported when it is beyond chance and beyond the metric's floor.  A single run off the level is an
+outlier, unless it is the newest: then it is reported with ``confirmed`` False.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_memory import metrics, noise
 from pytest_memory.baseline import Conditions, conditions_of, incomparable
@@ -18,8 +22,10 @@ from pytest_memory.metrics import Metric, Reading
 from pytest_memory.model import ResultDocument, RunResult
 from pytest_memory.noise import Noise
 
+MAX_RUNS = 200  # the newest; who looks further back than that keeps a database
 _CONFIRMING_RUNS = 2  # as many runs on the new level make it one
-_ROBUST_SD = 1.4826  # median absolute deviation of normal noise to its standard deviation
+# The median of |x[i+1] - x[i]| of normal noise, to its standard deviation: levels hardly touch it.
+_SD_OF_STEPS = 1.4826 / math.sqrt(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +88,18 @@ def build_histories(runs: Iterable[tuple[str, ResultDocument]]) -> tuple[History
 
 
 def change_points(history: History) -> tuple[ChangePoint, ...]:
-    """Every change of level, oldest first."""
+    """Every change of level among the newest MAX_RUNS runs, oldest first."""
+    first = max(0, len(history.points) - MAX_RUNS)
+    points = history.points[first:]
     metric = metrics.BY_NAME[history.metric]
-    values = [point.reading.value for point in history.points]
-    splits: list[int] = []
-    pending = [(0, len(values))]
-    while pending:
-        start, end = pending.pop()
-        split = _best_split(metric, history.points, values, start, end)
-        if split is not None:
-            splits.append(split)
-            pending.extend([(start, split), (split, end)])
-    bounds = [0, *sorted(splits), len(values)]
-    return tuple(
-        _change_point(metric, history.points, values, start, split, end)
-        for start, split, end in zip(bounds, bounds[1:], bounds[2:])
-    )
+    values = [point.reading.value for point in points]
+    found = _noise(metric, values, points[0].work) if points else Noise(0.0)
+    bounds = [0, *_split(values, found.sd), len(values)]
+    changes = _changes(metric, points, values, bounds, found)
+    while changes and (weakest := min(changes, key=_strength)) and _strength(weakest) <= 1:
+        bounds.remove(weakest.index)
+        changes = _changes(metric, points, values, bounds, found)
+    return tuple(replace(change.point, index=change.index + first) for change in changes)
 
 
 def _point(origin: str, document: ResultDocument, result: RunResult, reading: Reading) -> Point:
@@ -112,67 +114,101 @@ def _point(origin: str, document: ResultDocument, result: RunResult, reading: Re
     )
 
 
-def _best_split(metric: Metric, points: Sequence[Point], values: Sequence[float], start: int, end: int) -> int | None:
-    """Where values[start:end] falls into two levels, or None when it is one."""
-    newest = end == len(values)
-    last = end - (1 if newest else _CONFIRMING_RUNS)
-    first = start + (1 if start == 0 else _CONFIRMING_RUNS)
-    candidates = [
-        split for split in range(first, last + 1) if _is_change(metric, points, values[start:split], values[split:end])
-    ]
-    return min(
-        candidates, key=lambda split: _deviation(values[start:split]) + _deviation(values[split:end]), default=None
-    )
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    index: int
+    point: ChangePoint
+    least: float  # the difference from which it counts
 
 
-def _is_change(metric: Metric, points: Sequence[Point], before: Sequence[float], after: Sequence[float]) -> bool:
-    difference = abs(statistics.median(after) - statistics.median(before))
-    work = points[0].work
-    return difference > max(
-        metric.least_tolerance(statistics.median(before), work), _chance(metric, before, after, work)
-    )
+def _strength(change: _Candidate) -> float:
+    """How many times as large as it must be to count."""
+    return abs(change.point.after - change.point.before) / change.least if change.least else math.inf
 
 
-def _chance(metric: Metric, before: Sequence[float], after: Sequence[float], work: int) -> float:
-    return noise.half_width(
-        _robust_noise(metric, before, work), len(before), _robust_noise(metric, after, work), len(after)
-    )
-
-
-def _robust_noise(metric: Metric, values: Sequence[float], work: int) -> Noise:
-    """Noise around a level, one outlier more or less: pooled like `noise.pool`, but from the median deviation."""
-    centre = statistics.median(values)
-    prior = metric.expected_noise(centre, work)
-    seen = len(values) - 1
-    if seen < _CONFIRMING_RUNS:
+def _noise(metric: Metric, values: Sequence[float], work: int) -> Noise:
+    """The noise of one run, from the steps between neighbours, pooled with what is known of the metric."""
+    prior = metric.expected_noise(statistics.median(values), work)
+    if len(values) <= _CONFIRMING_RUNS:
         return prior
-    sd = _ROBUST_SD * statistics.median(abs(value - centre) for value in values)
+    seen = len(values) - 1
+    sd = _SD_OF_STEPS * statistics.median(abs(b - a) for a, b in itertools.pairwise(values))
     freedom = prior.freedom + seen
-    return Noise(((prior.freedom * prior.sd**2 + seen * sd**2) / freedom) ** 0.5, freedom)
+    return Noise(math.sqrt((prior.freedom * prior.sd**2 + seen * sd**2) / freedom), freedom)
 
 
-def _deviation(values: Sequence[float]) -> float:
-    centre = statistics.median(values)
-    return sum(abs(value - centre) for value in values)
+def _split(values: Sequence[float], sd: float) -> list[int]:
+    """The indexes at which new levels begin, by optimal partitioning with the absolute deviation as cost."""
+    count = len(values)
+    price = 2 * sd * math.log(count + 1)  # what fitting noise with one more level gains grows with the logarithm
+    cost = [0.0] + [math.inf] * count
+    begin = [0] * (count + 1)
+    for start in range(count):
+        level = _Level()
+        for end in range(start + 1, count + 1):
+            level.add(values[end - 1])
+            if end - start < _CONFIRMING_RUNS and start > 0 and end < count:
+                continue
+            total = cost[start] + level.deviation + (price if start else 0)
+            if total < cost[end]:
+                cost[end], begin[end] = total, start
+    splits = []
+    end = count
+    while end and begin[end]:
+        end = begin[end]
+        splits.append(end)
+    return splits[::-1]
 
 
-def _change_point(
-    metric: Metric, points: Sequence[Point], values: Sequence[float], start: int, split: int, end: int
-) -> ChangePoint:
-    before, after = values[start:split], values[split:end]
-    was, now = statistics.median(before), statistics.median(after)
-    differs = incomparable(points[split - 1].conditions, points[split].conditions) or ("", "", "")
-    return ChangePoint(
-        index=split,
-        commit=points[split].commit,
-        previous_commit=points[split - 1].commit,
-        created_at=points[split].created_at,
-        before=was,
-        after=now,
-        chance=_chance(metric, before, after, points[0].work),
-        worse=(now > was) is metric.higher_is_worse,
-        confirmed=len(after) >= _CONFIRMING_RUNS,
-        differs=differs[0],
-        differs_before=differs[1],
-        differs_after=differs[2],
-    )
+class _Level:
+    """The sum of absolute deviations from the median, of values that come one by one."""
+
+    __slots__ = ("_high", "_high_sum", "_low", "_low_sum")
+
+    def __init__(self) -> None:
+        self._low: list[float] = []  # the lower half, negated: heapq keeps the smallest in front
+        self._high: list[float] = []
+        self._low_sum = self._high_sum = 0.0
+
+    def add(self, value: float) -> None:
+        moved = -heapq.heappushpop(self._low, -value)
+        heapq.heappush(self._high, moved)
+        self._low_sum += value - moved
+        self._high_sum += moved
+        if len(self._high) > len(self._low):
+            moved = heapq.heappop(self._high)
+            heapq.heappush(self._low, -moved)
+            self._low_sum += moved
+            self._high_sum -= moved
+
+    @property
+    def deviation(self) -> float:
+        median = -self._low[0]
+        return median * (len(self._low) - len(self._high)) - self._low_sum + self._high_sum
+
+
+def _changes(
+    metric: Metric, points: Sequence[Point], values: Sequence[float], bounds: Sequence[int], found: Noise
+) -> list[_Candidate]:
+    changes = []
+    for start, split, end in zip(bounds, bounds[1:], bounds[2:]):
+        was, now = statistics.median(values[start:split]), statistics.median(values[split:end])
+        chance = noise.half_width(found, split - start, found, end - split)
+        differs = incomparable(points[split - 1].conditions, points[split].conditions) or ("", "", "")
+        point = ChangePoint(
+            index=split,
+            commit=points[split].commit,
+            previous_commit=points[split - 1].commit,
+            created_at=points[split].created_at,
+            before=was,
+            after=now,
+            chance=chance,
+            worse=(now > was) is metric.higher_is_worse,
+            confirmed=end - split >= _CONFIRMING_RUNS,
+            differs=differs[0],
+            differs_before=differs[1],
+            differs_after=differs[2],
+        )
+        least = max(chance, metric.least_tolerance(was, points[split].work))
+        changes.append(_Candidate(split, point, least))
+    return changes

@@ -48,9 +48,13 @@ class Metric:
     higher_is_worse: bool = True
     needs_same_cpu: bool = False
 
-    def least_tolerance(self, level: float, work: float = 0.0) -> float:
-        """The tolerance below which a difference is of no interest, in the metric's unit; ``work`` is units done."""
-        return max(self._absolute(self.floor, work), abs(level) * self.floor_percent / 100)
+    def least_tolerance(self, level: float, work: float = 0.0, *, has_interval: bool = False) -> float:
+        """The tolerance below which a difference is of no interest, in the metric's unit.
+
+        ``work`` is units done; ``has_interval`` says that the measurement came with an interval of its own, which
+        then speaks for its noise."""
+        absolute = _LEAST_RATE if has_interval and self.unit == "bytes/unit" else self._absolute(self.floor, work)
+        return max(absolute, abs(level) * self.floor_percent / 100)
 
     def expected_noise(self, level: float, work: float = 0.0) -> Noise:
         """The noise of one measurement, before anything was measured twice."""
@@ -58,9 +62,9 @@ class Metric:
 
     def _absolute(self, size: float, work: float) -> float:
         # A rate's noise is the noise of the bytes it was made from, spread over the units of work.
-        if self.unit == "bytes/unit" and work > 0:
-            return max(_LEAST_RATE, size / work)
-        return size
+        if self.unit != "bytes/unit":
+            return size
+        return max(_LEAST_RATE, size / work) if work > 0 else _LEAST_RATE
 
 
 _LEAST_RATE = 20.0  # bytes per unit: what rounds of a few thousand requests resolve on a healthy server
@@ -225,6 +229,10 @@ class Reading:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def has_interval(self) -> bool:
+        return self.low is not None and self.high is not None
 
     def own_noise(self) -> float | None:
         """The standard deviation behind the interval, or None where there is no interval."""

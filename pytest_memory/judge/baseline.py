@@ -29,6 +29,7 @@ from pytest_memory.baseline import (
     chance_difference,
     conditions_of,
     incomparable,
+    least_tolerance,
     same_units,
 )
 from pytest_memory.metrics import Metric, Reading
@@ -121,7 +122,8 @@ def _compare(
     settings: BaselineSettings,
 ) -> Check:
     chance = chance_difference(metric, stored, reading, work)
-    tolerance, limit_text, source = _tolerance(metric, stored, chance, work, settings)
+    floor = least_tolerance(metric, stored, reading, work)
+    tolerance, limit_text, source = _tolerance(metric, stored, chance, floor, settings)
     change = reading.value - stored.value
     worse = change if metric.higher_is_worse else -change
     outcome, reason = _decide(worse, tolerance, chance, _is_binding(metric, settings), _settled(metric, result))
@@ -168,11 +170,10 @@ def _settled(metric: Metric, result: RunResult) -> bool:
 
 
 def _tolerance(
-    metric: Metric, stored: StoredMetric, chance: float, work: int, settings: BaselineSettings
+    metric: Metric, stored: StoredMetric, chance: float, floor: float, settings: BaselineSettings
 ) -> tuple[float, str, str]:
     """How much worse is allowed: amount in the metric's unit, the user's own words, and who decided."""
     own = (settings.metrics or {}).get(metric.name)
-    floor = metric.least_tolerance(stored.value, work)
     for limit, source in ((own, "marker"), (settings.tolerance, settings.source)):
         if limit is None:
             continue
