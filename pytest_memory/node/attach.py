@@ -104,6 +104,12 @@ class Attachment:
         except psutil.Error:
             return False
 
+    def _claim_relayed(self, primary: int) -> None:
+        """Move the one worker off the default port that got it when its primary passed SIGUSR1 on to all."""
+        for worker in psutil.Process(primary).children():
+            if worker.pid not in self._inspector_urls and DEFAULT_INSPECTOR_PORT in listening_ports(worker):
+                self._inspector_urls[worker.pid] = self._find_or_open(worker)
+
     def _guess_url(self, ws_url: str) -> str | None:
         ports = listening_ports(self._app) - {parse_ws_url(ws_url)[1]}
         return f"http://127.0.0.1:{ports.pop()}" if len(ports) == 1 else None
@@ -127,8 +133,11 @@ class Attachment:
 
     def find_inspector(self, pid: int) -> str:
         """The ws:// URL of a process of the app; opens its inspector by SIGUSR1 when it has none."""
+        process = _process_of_pid(str(pid))
+        if self._is_signalled(process):
+            self._claim_relayed(process.ppid())
         if pid not in self._inspector_urls:
-            self._inspector_urls[pid] = self._find_or_open(_process_of_pid(str(pid)))
+            self._inspector_urls[pid] = self._find_or_open(process)
         return self._inspector_urls[pid]
 
     def wait(self, timeout_s: float) -> int | None:

@@ -251,7 +251,7 @@ def test_an_inspector_on_an_unusual_port_is_found(
 
 def test_an_unknown_url_is_asked_for(run_foreign: RunForeign, attach: Attach) -> None:
     foreign = run_foreign("hello.js", "--inspect=127.0.0.1:0")
-    attach(foreign.pid).evaluate("require('http').createServer().listen(0, '127.0.0.1'); 0")
+    attach(foreign.pid).evaluate("require('http').createServer((_, answer) => answer.end()).listen(0, '127.0.0.1'); 0")
     again = attach(foreign.pid)
     with pytest.raises(ConfigError, match="is not known") as error:
         _ = again.url
