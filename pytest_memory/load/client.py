@@ -408,6 +408,11 @@ class Client(asyncio.Protocol):
         self._end_failed("timeout", f"no response within {self.engine.timeout_s:g} s", latency=True)
 
     @property
+    def in_flow(self) -> bool:
+        """Whether the next request is a later step of what this client has begun."""
+        return self._flow is not None and self._position + 1 < len(self._flow.steps)
+
+    @property
     def is_closing(self) -> bool:
         """Whether a connection that was let go has not ended yet."""
         return self._expected_losses > 0

@@ -1,4 +1,4 @@
-"""From what the user wrote to what a load process is given: targets become steps, settings become jobs.
+"""From what the user wrote to what a load process sends: targets become flows of prepared steps.
 
 Floor 2: no I/O.  httpx is the model of a request here (URL, headers, bodies, multipart, auth) and nothing more; it
 is imported when the first request is built.
@@ -6,19 +6,17 @@ is imported when the first request is built.
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_memory import units
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.inspect import look_up
-from pytest_memory.load.messages import Abort, Flow, Job, Save, Stage, Step, Stream, Tls
-from pytest_memory.load.plan import Settings, Target
-from pytest_memory.load.schedule import share_of, weighted_order
+from pytest_memory.load.messages import Flow, Save, Step, Stream
+from pytest_memory.load.plan import Target
+from pytest_memory.load.schedule import weighted_order
 from pytest_memory.load.template import BUILT_IN, Tokens, body_escape_for, cut_request
 from pytest_memory.load.wire import prepare
 
@@ -84,6 +82,13 @@ class Compiler:
         compiled = tuple(Flow(steps=self._steps(flow), keep_cookies=keep_cookies) for flow in flows)
         assert self._origin is not None
         return Work(self._origin, compiled, tuple(weighted_order(weights)), tuple(self._names))
+
+    def socket_origin(self, path: str) -> tuple[Origin, str]:
+        """Where a WebSocket goes: origin, and path with query."""
+        import httpx
+
+        url = httpx.URL(self._absolute(re.sub(r"^ws(s?)://", r"http\1://", path)))
+        return origin_of(url), url.raw_path.decode("ascii")
 
     def _steps(self, flow: Sequence[Target | httpx.Request]) -> list[Step]:
         steps = []
@@ -264,87 +269,3 @@ def _stream(target: Target) -> Stream | None:
         raise ConfigError(f"events is {target.events!r}; expected a whole number of at least 1", slug="config-load")
     hold_s = None if target.hold is None else units.parse_duration(target.hold, plain_unit="s", what="hold")
     return Stream(events=target.events, hold_s=hold_s)
-
-
-# --- jobs -------------------------------------------------------------------------------------------------------
-
-
-def split_stages(stages: Sequence[Stage], parts: int, index: int) -> list[Stage]:
-    """The stages of process ``index`` of ``parts``: together they are the whole, to the request."""
-    split = []
-    for stage in stages:
-        requests = None if stage.requests is None else share_of(stage.requests, parts, index)
-        concurrency = max(1, share_of(stage.concurrency, parts, index))
-        split.append(_replaced(stage, requests=requests, concurrency=concurrency))
-    return split
-
-
-def _replaced(stage: Stage, **changes: Any) -> Stage:
-    import msgspec
-
-    return msgspec.structs.replace(stage, **changes)
-
-
-def worker_count(settings: Settings) -> int:
-    """No more processes than connections or requests."""
-    fewest = min(min(stage.concurrency, stage.requests or stage.concurrency) for stage in settings.stages)
-    return max(1, min(settings.workers, fewest))
-
-
-def make_jobs(
-    work: Work,
-    settings: Settings,
-    *,
-    run_id: int,
-    addresses: Sequence[tuple[str, int]],
-    tls: Tls | None,
-    first_number: int,
-) -> list[Job]:
-    """One job per load process."""
-    parts = worker_count(settings)
-    return [
-        Job(
-            id=run_id,
-            addresses=list(addresses),
-            flows=list(work.flows),
-            order=list(work.order),
-            target_count=len(work.names),
-            stages=split_stages(settings.stages, parts, index),
-            timeout_s=settings.timeout_s,
-            interval_s=settings.interval_s,
-            first=first_number + index,
-            stride=parts,
-            worker=index,
-            tls=tls,
-            keep_alive=settings.keep_alive,
-            keep_connections=settings.keep_connections,
-            think_time_s=settings.think_time_s,
-            abort=settings.abort,
-            read_bytes_per_s=settings.read_bytes_per_s and settings.read_bytes_per_s,
-            max_error_rate=settings.limits.max_error_rate,
-            max_redirects=settings.max_redirects,
-        )
-        for index in range(parts)
-    ]
-
-
-def is_private(address: str) -> bool:
-    """Whether an address is this machine's or its network's: what may be loaded without being asked twice."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return ip.is_loopback or ip.is_private or ip.is_link_local
-
-
-def describe(work: Work, settings: Settings) -> str:
-    """One line that says what a run is."""
-    what = ", ".join(work.names[:3]) + (f" and {len(work.names) - 3} more" if len(work.names) > 3 else "")
-    return f"{what} at {work.origin}, {settings.concurrency} connections"
-
-
-def to_json_text(value: Any) -> str:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def merged_abort(settings: Settings, abort: Abort) -> Settings:
-    """The settings with another way to hang up."""
-    return replace(settings, abort=abort)

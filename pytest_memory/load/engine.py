@@ -84,7 +84,8 @@ class Engine:
         self._stage = job.stages[0]
         self._permits = 0
         self._active = 0
-        self._begin_ns = 0
+        self._begin_ns = self._last_end_ns = 0
+        self._whole_flows = False
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._next_arrival = 0
@@ -187,10 +188,14 @@ class Engine:
 
     async def _run_stage(self, stage: Stage) -> None:
         self._stage = stage
-        self._permits = UNLIMITED if stage.requests is None else stage.requests
+        count = stage.requests if stage.iterations is None else stage.iterations
+        self._permits = UNLIMITED if count is None else count
         self._over = self.loop.create_future()
         self._begin_ns = self._last_end_ns = self.last_response_ns = perf_counter_ns()
         self.is_open_model = stage.rate_per_s is not None
+        # An arrival is a whole flow; so is a permit when iterations are what is counted.
+        several_steps = any(len(flow.steps) > 1 for flow in self._flows)
+        self._whole_flows = several_steps and (self.is_open_model or stage.iterations is not None)
         if stage.duration_s is not None:
             gate = self.loop.call_later(stage.duration_s, self._close_gate)
         else:
@@ -230,7 +235,9 @@ class Engine:
     def request_ended(self, client: Client) -> None:
         """The client is free: give it the next request, or end the stage."""
         self._last_end_ns = perf_counter_ns()
-        if self.is_open_model:
+        if self._whole_flows and client.in_flow and not self.stopped:
+            self._continue_flow(client)
+        elif self.is_open_model:
             self._active -= 1
             self._idle.append(client)
             if self._permits:
@@ -244,6 +251,14 @@ class Engine:
             self._check_over()
             if self._permits:
                 self.loop.call_later(self._pause_s(), self._begin, client)
+
+    def _continue_flow(self, client: Client) -> None:
+        pause_s = self._pause_s()
+        if not pause_s:
+            client.begin()
+            return
+        # Still under way, so that the stage waits for it; not busy, so that it does not time out.
+        self.loop.call_later(pause_s, client.begin)
 
     def _pause_s(self) -> float:
         pause_s, self.pause_before_next = self.pause_before_next, 0.0

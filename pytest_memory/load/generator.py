@@ -9,16 +9,20 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_memory.errors import ConfigError, LoadError
-from pytest_memory.load.compile import Compiler, Origin, Work, describe, is_private, make_jobs, parse_base_url
-from pytest_memory.load.messages import Done, Interval, Tls
-from pytest_memory.load.plan import OPTION_NAMES, Settings, Target, parse_options, refuse_unknown
+from pytest_memory.load.compile import Compiler, Origin, parse_base_url
+from pytest_memory.load.har import har_targets
+from pytest_memory.load.jobs import describe, is_private, make_jobs, make_socket_jobs, refuse_cut_arrivals
+from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
+from pytest_memory.load.plan import OPTION_NAMES, Duration, Settings, Target, parse_options, refuse_unknown
 from pytest_memory.load.pool import WorkerPool
 from pytest_memory.load.progress import LoadProgress
 from pytest_memory.load.result import Collector, LoadResult
+from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
 
 if TYPE_CHECKING:
     import httpx
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from pytest_memory.load.plan import RunOptions
 
 Progress = Callable[[LoadProgress], None]
-Sendable = "str | Target | httpx.Request"
 
 
 class LoadGenerator:
@@ -57,7 +60,7 @@ class LoadGenerator:
         parse_options({}, defaults)
         self.base_url = None if base_url is None else parse_base_url(base_url)
         self.results: list[LoadResult] = []
-        self._shared = {"headers": headers, "cookies": cookies, "auth": auth}
+        self._shared: dict[str, Any] = {"headers": headers, "cookies": cookies, "auth": auth}
         self._verify = verify
         self._cert = cert
         self._allow_public = allow_public
@@ -116,7 +119,170 @@ class LoadGenerator:
             )
         return self._run_flows([[target]], [1.0], options)
 
+    def trpc(
+        self,
+        procedure: str | Sequence[str],
+        input: Any = None,
+        *,
+        type: CallType = "query",
+        prefix: str = "/trpc",
+        batch: int = 1,
+        superjson: bool = False,
+        events: int = 1,
+        hold: Duration | None = None,
+        transport: Literal["sse", "websocket"] = "sse",
+        headers: Mapping[str, str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Call a tRPC procedure: ``trpc("post.list", {"page": 1}, requests=500)``.
+
+        ``type`` is "query", "mutation" or "subscription"; ``batch`` calls go into one request (a list of
+        procedures with a list of inputs makes a batch of different ones); ``superjson`` encodes the input for that
+        transformer.  A subscription is left after ``events`` of its events, over server-sent events (tRPC 11) or
+        a WebSocket.  An error envelope counts as an error, whatever the status.
+        """
+        if type == "subscription" and transport == "websocket":
+            if not isinstance(procedure, str):
+                raise ConfigError(f"subscriptions cannot be batched: {list(procedure)!r}", slug="config-load")
+            begin, end = socket_messages(procedure, input, superjson=superjson)
+            return self.websocket(
+                prefix,
+                send=[begin],
+                receive=events + 1,
+                hold=hold or 0,
+                farewell=[end],
+                check="trpc",
+                headers=headers,
+                **options,
+            )
+        target = trpc_target(
+            procedure,
+            input,
+            type=type,
+            prefix=prefix,
+            batch=batch,
+            superjson=superjson,
+            events=events,
+            hold=hold,
+            headers=headers,
+        )
+        return self._run_flows([[target]], [1.0], options)
+
+    def mix(
+        self,
+        targets: Mapping[str, float] | Sequence[str | Target | Sequence[str | Target]],
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Send several targets side by side, each in its share: ``mix({"/list": 3, "POST /add": 1})``.
+
+        In a list the shares are the ``weight`` of each `Target`; a list within it is a sequence (its first
+        target's weight counts).  The order is fixed and even, so that equal runs are equal."""
+        if isinstance(targets, Mapping):
+            targets = [Target(url=url, weight=weight) for url, weight in targets.items()]
+        flows = [
+            [_as_target(step) for step in one] if isinstance(one, (list, tuple)) else [_as_target(one)]
+            for one in targets
+        ]
+        if not flows or not all(flows):
+            raise ConfigError(f"the mix is {targets!r}; expected at least one target", slug="config-load")
+        return self._run_flows(flows, [flow[0].weight for flow in flows], options)
+
+    def sequence(self, *steps: str | Target, keep_cookies: bool = True, **options: Unpack[RunOptions]) -> LoadResult:
+        """Send steps one after the other, as one client would: log in, look, buy.
+
+        A step uses what earlier ones saved: ``Target(url="POST /login", json=…, save={"token": "$.token"})``, then
+        ``Target(url="/me", headers={"authorization": "Bearer {token}"})``; ``{n}`` and ``{uuid}`` stay the same
+        throughout.  Cookies set on the way are sent back.  ``requests`` counts each step (the last sequences may be
+        cut short), ``iterations`` counts whole sequences.  After a failed step the client begins again.
+        """
+        if not steps:
+            raise ConfigError("the sequence has no steps; expected at least one", slug="config-load")
+        return self._run_flows([[_as_target(step) for step in steps]], [1.0], options, keep_cookies=keep_cookies)
+
+    def har(
+        self, path: str | Path, *, order: Literal["sequence", "mix"] = "sequence", **options: Unpack[RunOptions]
+    ) -> LoadResult:
+        """Replay the requests of a HAR recording that went to its first origin, against the base URL.
+
+        As a "sequence" each client sends them in their order; as a "mix" they are sent side by side.
+        """
+        try:
+            text = Path(path).read_bytes()
+        except OSError as error:
+            raise LoadError(f"the HAR file {str(path)!r} cannot be read: {error}", slug="load-har") from error
+        targets = har_targets(text, self.base_url, where=f"the HAR file {str(path)!r}")
+        return self.sequence(*targets, **options) if order == "sequence" else self.mix(targets, **options)
+
+    def sse(
+        self,
+        path: str,
+        *,
+        events: int | None = None,
+        hold: Duration | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Subscribe to server-sent events and leave, over and over: after ``events`` of them or after ``hold``.
+
+        Latency is the time until the client had seen enough.  An ended stream that gave fewer events is an error."""
+        if events is None and hold is None:
+            events = 1
+        target = Target(url=path, headers={"accept": "text/event-stream", **(headers or {})}, events=events, hold=hold)
+        return self._run_flows([[target]], [1.0], options)
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        send: Sequence[str] = (),
+        receive: int = 0,
+        hold: Duration = 0.0,
+        farewell: Sequence[str] = (),
+        clean: bool = True,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        check: Literal["", "trpc"] = "",
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Open WebSockets and leave, over and over.  A request is one connection.
+
+        Each sends the messages ``send`` (with ``{n}`` and ``{uuid}``), waits for ``receive`` messages, stays for
+        ``hold``, sends ``farewell`` and closes; with ``clean`` False it just drops the connection.  Latency is the
+        time until the last awaited message (or the handshake) was there.
+        """
+        settings = parse_options(options, self._defaults)
+        origin, path = self._compiler(settings).socket_origin(path)
+        make = partial(
+            make_socket_jobs,
+            origin=origin,
+            path=path,
+            send=send,
+            receive=receive,
+            hold=hold,
+            farewell=farewell,
+            clean=clean,
+            headers={**(self._shared["headers"] or {}), **(headers or {})},
+            subprotocols=subprotocols,
+            check=check,
+        )
+        return self._drive(origin, [f"WS {path}"], settings, options, make)
+
+    def half_open(
+        self, path: str, *, connections: int = 10, hold: Duration = "5s", **options: Unpack[RunOptions]
+    ) -> LoadResult:
+        """Open connections that send half a request, stay silent for ``hold`` and hang up."""
+        merged = {"concurrency": connections, "requests": connections, **options}
+        return self.run(path, **{**merged, "abort_after": "request", "abort_hold": hold})  # type: ignore[arg-type]
+
+    def burst(self, path: str, *, size: int = 100, times: int = 1, **options: Unpack[RunOptions]) -> LoadResult:
+        """Send ``size`` requests at the same moment, each on a connection of its own; ``times`` over."""
+        phases = [{"requests": size, "concurrency": size}] * times
+        return self.run(path, **{"keep_alive": False, **options, "phases": phases})  # type: ignore[arg-type]
+
     # --- how it is sent -------------------------------------------------------------------------------------------
+
+    def _compiler(self, settings: Settings) -> Compiler:
+        return Compiler(self.base_url, keep_alive=settings.keep_alive, **self._shared)
 
     def _run_flows(
         self,
@@ -127,28 +293,36 @@ class LoadGenerator:
         keep_cookies: bool = False,
     ) -> LoadResult:
         settings = parse_options(options, self._defaults)
-        compiler = Compiler(self.base_url, keep_alive=settings.keep_alive, **self._shared)
-        work = compiler.work(flows, weights, keep_cookies=keep_cookies)
-        return self._drive(work, settings, options.get("progress") or self._defaults.get("progress"))
+        work = self._compiler(settings).work(flows, weights, keep_cookies=keep_cookies)
+        refuse_cut_arrivals(settings, work)
+        return self._drive(work.origin, work.names, settings, options, partial(make_jobs, work))
 
-    def _drive(self, work: Work, settings: Settings, progress: Progress | None) -> LoadResult:
-        addresses = self._resolve(work.origin)
-        tls = self._tls(work.origin)
+    def _drive(
+        self,
+        origin: Origin,
+        names: Sequence[str],
+        settings: Settings,
+        options: Mapping[str, Any],
+        make: Callable[..., Sequence[Job | Socket]],
+    ) -> LoadResult:
+        """Have jobs done by the load processes.  ``make(settings, …)`` makes them, one per process."""
+        progress: Progress | None = options.get("progress") or self._defaults.get("progress")
+        addresses = self._resolve(origin)
+        tls = self._tls(origin)
         if not self._lock.acquire(blocking=False):
             raise LoadError(
                 "a run of this LoadGenerator is still under way; expected one at a time", slug="load-failed"
             )
         try:
             self._run_id += 1
-            jobs = make_jobs(
-                work, settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=self._next_number
-            )
-            collector = Collector(work.names, settings)
+            number = self._next_number
+            jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
+            collector = Collector(names, settings)
             for process, message in self._pool.run(jobs):
-                self._take(process, message, collector, progress, work.origin)
+                self._take(process, message, collector, progress, origin)
         finally:
             self._lock.release()
-        result = collector.result(describe(work, settings))
+        result = collector.result(describe(names, origin, settings))
         self.results.append(result)
         result.check(settings.limits)
         return result
@@ -257,6 +431,14 @@ class LoadRun:
         if self._outcome is None:
             raise LoadError(f"the run has not ended within {timeout_s} s; expected it to", slug="load-failed")
         raise self._outcome
+
+
+def _as_target(one: str | Target) -> Target:
+    return Target(url=one) if isinstance(one, str) else one
+
+
+def _as_flow(one: str | Target | Sequence[str | Target]) -> list[Target]:
+    return [_as_target(one)] if isinstance(one, (str, Target)) else [_as_target(step) for step in one]
 
 
 def _unreachable(origin: Origin, kind: str, detail: str) -> LoadError:

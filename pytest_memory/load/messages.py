@@ -66,10 +66,12 @@ class Flow(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """A stretch of load.  It ends after ``requests`` or ``duration_s``, whichever is first (one is given)."""
+    """A stretch of load.  It ends after ``requests`` (or ``iterations`` of a flow) or ``duration_s``, whichever is
+    first; one of them is given."""
 
     concurrency: int
     requests: int | None = None
+    iterations: int | None = None
     duration_s: float | None = None
     rate_per_s: float | None = None
     ramp_up_s: float = 0.0

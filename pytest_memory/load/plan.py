@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pytest_memory import units
@@ -36,10 +36,11 @@ MAX_REDIRECTS = 10
 class RunOptions(TypedDict, total=False):
     """The options every kind of run takes.
 
-    ``requests`` (exactly so many end) or ``duration``; ``concurrency`` connections; ``ramp_up`` until all of them
-    run (or until ``rate`` is reached); ``rate`` arrivals per second, whether or not earlier ones were answered;
-    ``think_time`` between a client's requests, one duration or (least, most); ``warmup`` requests (int) or time
-    (str) beforehand, not in the result; ``timeout`` per request; ``phases``, a list of dicts with the first five.
+    ``requests`` (exactly so many end), ``iterations`` (of a sequence or scenario, each whole) or ``duration``;
+    ``concurrency`` connections; ``ramp_up`` until all of them run (or until ``rate`` is reached); ``rate`` arrivals
+    per second, whether or not earlier ones were answered; ``think_time`` between a client's requests, one duration
+    or (least, most); ``warmup`` requests (int) or time (str) beforehand, not in the result; ``timeout`` per
+    request; ``phases``, a list of dicts with the first five.
 
     ``abort_after`` makes ``abort_share`` of the clients hang up: after a time ("50ms"), after a size of response
     ("64KB"), at its first byte ("response") or in the middle of the request ("request", silent for ``abort_hold``
@@ -52,6 +53,7 @@ class RunOptions(TypedDict, total=False):
     """
 
     requests: int | None
+    iterations: int | None
     duration: Duration | None
     concurrency: int
     ramp_up: Duration
@@ -83,7 +85,7 @@ class RunOptions(TypedDict, total=False):
 
 LIMIT_OPTIONS = ("max_p50", "max_p75", "max_p90", "max_p95", "max_p99", "max_p999", "max_latency")
 OPTION_NAMES = tuple(RunOptions.__annotations__)
-_PHASE_OPTIONS = ("requests", "duration", "concurrency", "ramp_up", "rate")
+_PHASE_OPTIONS = ("requests", "iterations", "duration", "concurrency", "ramp_up", "rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +229,8 @@ def refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
 
 def _displaced(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in defaults.items() if value is not None}
-    if given.keys() & {"requests", "duration", "phases"}:
-        for key in ("requests", "duration", "phases"):
+    if given.keys() & {"requests", "iterations", "duration", "phases"}:
+        for key in ("requests", "iterations", "duration", "phases"):
             kept.pop(key, None)
     if "phases" in given:
         kept.pop("ramp_up", None)
@@ -239,7 +241,7 @@ def _parse_stages(merged: Mapping[str, Any]) -> tuple[Stage, ...]:
     phases = merged.get("phases")
     if phases is None:
         return (_parse_stage(merged, where=""),)
-    clash = [key for key in ("requests", "duration", "ramp_up") if key in merged]
+    clash = [key for key in ("requests", "iterations", "duration", "ramp_up") if key in merged]
     if clash or isinstance(phases, (str, Mapping)) or not phases:
         raise ConfigError(
             f"phases is {phases!r}"
@@ -257,9 +259,14 @@ def _parse_stages(merged: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def _parse_stage(options: Mapping[str, Any], where: str) -> Stage:
-    requests, duration = options.get("requests"), options.get("duration")
+    requests, iterations, duration = options.get("requests"), options.get("iterations"), options.get("duration")
+    if requests is not None and iterations is not None:
+        raise ConfigError(
+            f"{where}requests is {requests!r} and {where}iterations {iterations!r}; expected one of them",
+            slug="config-load",
+        )
     duration_s = None if duration is None else _positive_duration(duration, f"{where}duration")
-    if requests is None and duration is None:
+    if requests is None and iterations is None and duration is None:
         duration_s = DEFAULT_DURATION_S
     ramp_up_s = units.parse_duration(options.get("ramp_up", 0.0), plain_unit="s", what=f"{where}ramp_up")
     if duration_s is not None and ramp_up_s > duration_s:
@@ -271,6 +278,7 @@ def _parse_stage(options: Mapping[str, Any], where: str) -> Stage:
     return Stage(
         concurrency=_whole(options.get("concurrency", DEFAULT_CONCURRENCY), f"{where}concurrency", MAX_CONCURRENCY),
         requests=None if requests is None else _whole(requests, f"{where}requests", MAX_REQUESTS),
+        iterations=None if iterations is None else _whole(iterations, f"{where}iterations", MAX_REQUESTS),
         duration_s=duration_s,
         rate_per_s=None if rate is None else _number(rate, f"{where}rate", 1e-6, MAX_RATE_PER_S),
         ramp_up_s=ramp_up_s,
@@ -382,11 +390,6 @@ def _number(value: Any, what: str, least: float, most: float) -> float:
     if not good or not least <= value <= most:
         raise ConfigError(f"{what} is {value!r}; expected a number from {least:g} to {most:,.0f}", slug="config-load")
     return float(value)
-
-
-def without_limits(settings: Settings) -> Settings:
-    """The same run with nothing to fail it."""
-    return replace(settings, limits=Limits())
 
 
 TARGET_OPTIONS = tuple(part.name for part in fields(Target) if part.name != "url")

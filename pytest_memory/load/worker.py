@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_memory.load.client import Client
 from pytest_memory.load.engine import Engine
@@ -26,12 +26,16 @@ from pytest_memory.load.messages import (
     Done,
     FromWorker,
     Job,
+    Socket,
     Stop,
     ToWorker,
     decode_to_worker,
     encode,
     frame_length,
 )
+
+if TYPE_CHECKING:
+    from pytest_memory.load.sockets import SocketEngine
 
 _PR_SET_PDEATHSIG = 1
 # The collector has little to do here, and its pauses would be measured as the app's.
@@ -64,7 +68,7 @@ class Session:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._outbox: asyncio.WriteTransport | None = None
-        self._engine: Any = None
+        self._engine: Engine | SocketEngine | None = None
         self._clients: list[Client] = []
         self._clients_for: object = None
         self._running: asyncio.Task[None] | None = None
@@ -80,7 +84,7 @@ class Session:
         if isinstance(message, Stop):
             if self._engine is not None:
                 self._engine.stop(message.reason)
-        elif isinstance(message, Job):
+        else:
             self._running = self._loop.create_task(self._run(message))
 
     def send(self, message: FromWorker) -> None:
@@ -88,9 +92,9 @@ class Session:
         if self._outbox is not None:
             self._outbox.write(encode(message))
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job | Socket) -> None:
         try:
-            self.send(await self._run_requests(job))
+            self.send(await (self._run_requests(job) if isinstance(job, Job) else self._run_sockets(job)))
         except Exception:  # noqa: BLE001 - the process border: it must be told, and the process cannot go on
             traceback.print_exc()
             sys.stderr.flush()
@@ -113,6 +117,17 @@ class Session:
         done = await engine.run()
         self._clients, self._clients_for = engine.clients, destination
         return done
+
+    async def _run_sockets(self, job: Socket) -> Done:
+        # Only here: few runs have WebSockets, and every process would pay for the import.
+        from pytest_memory.load.sockets import SocketEngine
+
+        try:
+            engine = SocketEngine(job, self._loop, self.send)
+        except OSError as error:
+            return Done(id=job.id, duration_s=0, cpu_s=0, next_number=job.first, failure=("tls", str(error)))
+        self._engine = engine
+        return await engine.run()
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,252 @@
+"""WebSocket churn: clients that connect, subscribe, receive and leave, over and over.  Floor 5: threads, sockets.
+
+One thread per client, because websocket-client blocks; they share a lock only to count.  This is for connections
+that come and go (what leaks listeners), not for message throughput.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
+
+from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED, make_tls_context
+from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.inspect import ResponseRejected, trpc_error
+from pytest_memory.load.messages import Done, Interval, Socket, Stage, TargetCounts
+from pytest_memory.load.schedule import client_start_s
+from pytest_memory.load.template import built_in_values, render_parts
+
+RECONNECT_PAUSE_S = 0.05
+
+
+class SocketEngine:
+    """One job of WebSocket connections.  A "request" is one connection from start to end."""
+
+    def __init__(self, job: Socket, loop: asyncio.AbstractEventLoop, emit: Callable[[Interval], None]) -> None:
+        self.job = job
+        self._loop = loop
+        self._emit = emit
+        self._tls = make_tls_context(job.tls) if job.tls else None
+        self._lock = threading.Lock()
+        self._quit = threading.Event()
+        self._stopped: str | None = None
+        self._number = job.first
+        self._permits = 0
+        self._active = 0
+        self._refused_since: float | None = None
+        self._answered = False
+        self._failure: tuple[str, str] | None = None
+        self._seen = [0, 0]
+        self._measured_from_ns = perf_counter_ns()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._counts = TargetCounts()
+        self._errors: Counter[str] = Counter()
+        self._status: Counter[int] = Counter()
+        self._first_error: str | None = None
+        self._sent = self._received = 0
+
+    async def run(self) -> Done:
+        """Run all stages."""
+        cpu = time.process_time()
+        ended_ns = self._measured_from_ns = perf_counter_ns()
+        for stage in self.job.stages:
+            if self._stopped or self._failure:
+                break
+            await self._run_stage(stage)
+            ended_ns = perf_counter_ns()
+            self._report(stage.measured)
+            if not stage.measured:
+                ended_ns = self._measured_from_ns = perf_counter_ns()
+        return Done(
+            id=self.job.id,
+            duration_s=(ended_ns - self._measured_from_ns) * 1e-9,
+            cpu_s=time.process_time() - cpu,
+            next_number=self._number,
+            stopped_early=self._stopped,
+            failure=self._failure,
+            loop="threads",
+        )
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new; connections under way end as soon as they can."""
+        with self._lock:
+            self._stopped = self._stopped or reason
+            self._permits = 0
+        self._quit.set()
+
+    async def _run_stage(self, stage: Stage) -> None:
+        self._permits = UNLIMITED if stage.requests is None else stage.requests
+        self._quit.clear()
+        until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
+        threads = [
+            threading.Thread(target=self._client, args=(index, stage, until), daemon=True)
+            for index in range(min(stage.concurrency, self._permits))
+        ]
+        for thread in threads:
+            thread.start()
+        next_report = time.monotonic() + self.job.interval_s
+        while any(thread.is_alive() for thread in threads):
+            await asyncio.sleep(0.02)
+            if time.monotonic() >= next_report:
+                self._report(stage.measured)
+                next_report += self.job.interval_s
+            self._judge_errors()
+
+    def _judge_errors(self) -> None:
+        limit = self.job.max_error_rate
+        with self._lock:
+            requests = self._seen[0] + self._counts.requests
+            errors = self._seen[1] + self._counts.errors
+        if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
+            self.stop("max-error-rate")
+
+    def _client(self, index: int, stage: Stage, until: float | None) -> None:
+        """What one thread does: connections one after the other, while there are permits."""
+        self._quit.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s))
+        while (until is None or time.monotonic() < until) and (number := self._take_permit()) is not None:
+            started = perf_counter_ns()
+            try:
+                answered_ns = self._churn(number)
+            except (OSError, WebSocketException, ResponseRejected) as error:
+                kind, detail = _kind_of(error)
+                self._ended(error=(kind, detail))
+                if isinstance(error, ConnectionRefusedError):
+                    self._refused(detail)
+                    self._quit.wait(RECONNECT_PAUSE_S)
+            else:
+                self._ended(latency_ns=answered_ns - started)
+            if self.job.think_time_s is not None:
+                self._quit.wait(random.uniform(*self.job.think_time_s))
+
+    def _take_permit(self) -> int | None:
+        with self._lock:
+            if not self._permits:
+                return None
+            self._permits -= 1
+            self._active += 1
+            number = self._number
+            self._number += self.job.stride
+            return number
+
+    def _ended(self, *, latency_ns: int | None = None, error: tuple[str, str] | None = None) -> None:
+        with self._lock:
+            self._active -= 1
+            counts = self._counts
+            counts.requests += 1
+            if latency_ns is not None:
+                self._answered = True
+                self._refused_since = None
+                self._status[101] += 1
+                cell = cell_of(latency_ns)
+                counts.cells[cell] = counts.cells.get(cell, 0) + 1
+            if error is not None:
+                counts.errors += 1
+                self._errors[error[0]] += 1
+                self._first_error = self._first_error or f"{error[0]}: {error[1]}"
+
+    def _refused(self, detail: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._refused_since = self._refused_since or now
+            dead = now - self._refused_since > DEAD_AFTER_S
+            if not self._answered:
+                self._failure = ("connect", f"{self.job.address[0]} port {self.job.address[1]}: {detail}")
+        if dead or self._failure:
+            self.stop("app-died")
+
+    def _churn(self, number: int) -> int:
+        """One connection; returns when all that was waited for had arrived."""
+        job = self.job
+        values = built_in_values(number)
+        connection = self._connect()
+        try:
+            for message in job.send:
+                self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
+            for _ in range(job.receive):
+                self._receive(connection)
+            answered_ns = perf_counter_ns()
+            self._quit.wait(job.hold_s)
+            for message in job.farewell:
+                self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
+            if job.clean:
+                connection.close(timeout=1)
+        finally:
+            # After a clean close there is nothing left to close; otherwise this is the hanging up.
+            with contextlib.suppress(OSError):
+                connection.shutdown()  # type: ignore[no-untyped-call]
+        return answered_ns
+
+    def _connect(self) -> WebSocket:
+        job = self.job
+        plain = socket.create_connection(job.address, timeout=job.timeout_s)
+        try:
+            sock = plain
+            if self._tls is not None and job.tls is not None:
+                sock = self._tls.wrap_socket(plain, server_hostname=job.tls.server_name)
+            connection = WebSocket(enable_multithread=False)
+            connection.settimeout(job.timeout_s)
+            connection.connect(  # type: ignore[no-untyped-call]
+                job.url, socket=sock, header=job.headers, subprotocols=job.subprotocols or None
+            )
+        except BaseException:
+            plain.close()
+            raise
+        return connection
+
+    def _receive(self, connection: WebSocket) -> None:
+        opcode, data = connection.recv_data()
+        if opcode == ABNF.OPCODE_CLOSE:
+            raise ResponseRejected("closed", f"the server closed the connection: {data[:60]!r}")
+        payload = data if isinstance(data, bytes) else data.encode()
+        self._count(received=len(payload))
+        if self.job.check == "trpc" and b'"error"' in payload and (message := trpc_error(payload)) is not None:
+            raise ResponseRejected("trpc", message)
+
+    def _count(self, *, sent: int = 0, received: int = 0) -> None:
+        with self._lock:
+            self._sent += sent
+            self._received += received
+
+    def _report(self, measured: bool) -> None:
+        with self._lock:
+            message = Interval(
+                t_s=(perf_counter_ns() - self._measured_from_ns) * 1e-9,
+                measured=measured,
+                active=self._active,
+                targets=[self._counts],
+                bytes_sent=self._sent,
+                bytes_received=self._received,
+                status=self._status,
+                errors_by_kind=self._errors,
+                first_error=self._first_error,
+            )
+            self._seen[0] += self._counts.requests
+            self._seen[1] += self._counts.errors
+            self._reset()
+        self._emit(message)
+
+
+def _kind_of(error: Exception) -> tuple[str, str]:
+    if isinstance(error, ResponseRejected):
+        return error.kind, error.detail
+    if isinstance(error, WebSocketBadStatusException):
+        return f"http-{error.status_code}", str(error)[:200]
+    if isinstance(error, (WebSocketTimeoutException, TimeoutError, socket.timeout)):
+        return "timeout", str(error)
+    if isinstance(error, ssl.SSLError):
+        return "tls", str(error)
+    if isinstance(error, WebSocketException):
+        return "websocket", str(error)
+    return ("connect" if isinstance(error, ConnectionRefusedError) else "closed"), str(error)
