@@ -28,7 +28,7 @@ Shape = Literal["flat", "linear", "levelling-off", "sawtooth", "step", "staircas
 
 # Bytes per unit below which no managed growth is called a leak when the test names no limit of its own.  Settled
 # healthy servers in precise mode stay within 0 to 3 B/request; one request in fifty leaving 700 B behind is 14.
-DEFAULT_PRECISE_B = 8.0
+DEFAULT_PRECISE_B = 6.0
 # With the optimising compilers at work, healthy apps move by up to 50 B/request for thousands of requests.
 DEFAULT_IMPRECISE_B = 64.0
 # A leaked Buffer or ArrayBuffer also leaves an object of 100 to 200 B on the heap, where small leaks show sooner;
@@ -75,6 +75,7 @@ class LeakPlan:
     limit: Limit | None = None
     unit: str = "request"
     precise: bool = True
+    kinds: tuple[MemoryKind, ...] = KINDS
     # Thrown away: connections, modules and feedback of the first requests.
     warmup_s: float = 1.0
     warmup_units: int = 200
@@ -131,7 +132,7 @@ def judge_leak(rounds: Sequence[Round], plan: LeakPlan) -> tuple[LeakEstimate, .
 
     ``rounds`` begin with the reading after the warm-up.  Nothing measured gives one ``not-measured`` estimate.
     """
-    every = [series for kind in KINDS if (series := read_series(rounds, kind)) is not None]
+    every = [series for kind in plan.kinds if (series := read_series(rounds, kind)) is not None]
     if not every or every[0].units <= 0:
         return (unjudged("not-measured", "no-units", plan, rounds),)
     managed = sum(max(0.0, one.growth) for one in every if one.kind in ("heap", "worker-heap", "external"))

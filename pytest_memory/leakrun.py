@@ -1,0 +1,268 @@
+"""Carry out a leak test: work, settle, look, ask `leaktest` what to do next, until it says stop.  Floor 5.
+
+It is the only part of a leak test that touches the app and the clock, and it decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.errors import AppError, ConfigError, InspectorError, LoadError
+from pytest_memory.judge import worst
+from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, is_warm, next_step
+from pytest_memory.model import (
+    Artifact,
+    Check,
+    ClassDelta,
+    Finding,
+    LeakEstimate,
+    LoadStats,
+    MemoryKind,
+    Outcome,
+    Round,
+    SettledMemory,
+)
+from pytest_memory.settle import SettledApp, settle_app
+from pytest_memory.units import Limit, parse_duration, parse_rate
+
+_PRECISE_FLAGS = """(() => {
+  const flags = ['--no-opt', '--no-sparkplug', '--no-flush-bytecode'];
+  if (Number(process.versions.node.split('.')[0]) >= 20) flags.push('--no-maglev');
+  for (const flag of flags) require('v8').setFlagsFromString(flag);
+})()"""
+_HEAP_LIMIT = "require('v8').getHeapStatistics().heap_size_limit"
+
+
+class LeakTestedApp(SettledApp, Protocol):
+    """What a leak test needs of an app beyond settling it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def spec(self) -> Any: ...
+    def check(self) -> None: ...
+    def evaluate(self, js: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakResult:
+    """What a leak test found.  ``estimates`` has one entry for each kind of memory; ``stopped`` says what ended
+    the test ("decided", "max-duration", "max-rounds", "no-units", "errors", "app-died")."""
+
+    estimates: tuple[LeakEstimate, ...]
+    rounds: tuple[Round, ...] = ()
+    warmup: tuple[Round, ...] = ()
+    unit: str = "request"
+    stopped: str = "decided"
+    duration_s: float = 0.0
+    checks: tuple[Check, ...] = ()
+    class_deltas: tuple[ClassDelta, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        return worst([estimate.outcome for estimate in self.estimates])
+
+
+def run_leak_test(
+    app: LeakTestedApp,
+    operation: Callable[[], Any],
+    *,
+    unit: str = "request",
+    limit: Limit | str | None = None,
+    rounds: int | None = None,
+    max_rounds: int | None = None,
+    max_duration: float | str | None = None,
+    precise: bool = True,
+    kinds: Sequence[MemoryKind] | None = None,
+    counter: Callable[[], tuple[int, int]] | None = None,
+    quiet: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> LeakResult:
+    """Run ``operation`` against ``app`` until it is clear whether memory grows with the work.
+
+    ``operation`` does one portion of work: when it returns a load result (or ``counter``, requests and errors so
+    far, moves meanwhile), requests are the units and failed requests the errors; otherwise a call is one ``unit``.
+    ``rounds`` is the least number of rounds, ``max_duration`` seconds or text.  ``quiet`` keeps other observers
+    off the app while it settles.
+
+    An app that dies ends the test with a critical estimate; only an inspector that is lost while the app lives,
+    and errors of the operation itself, are raised.
+    """
+    plan = _make_plan(app, unit, limit, rounds, max_rounds, max_duration, precise, kinds)
+    return _Driver(app, operation, plan, counter, quiet, clock, sleep).run()
+
+
+def _make_plan(
+    app: LeakTestedApp,
+    unit: str,
+    limit: Limit | str | None,
+    rounds: int | None,
+    max_rounds: int | None,
+    max_duration: float | str | None,
+    precise: bool,
+    kinds: Sequence[MemoryKind] | None,
+) -> LeakPlan:
+    if isinstance(limit, str):
+        limit = parse_rate(limit, what="leak limit")
+    if limit is not None and limit.per not in (None, unit):
+        raise ConfigError(
+            f"leak limit is {limit.text!r} but the test counts in {unit!r}; expected one unit of work",
+            slug="config-unit",
+            hint=f'say unit="{limit.per}", or give the limit per {unit}',
+        )
+    plan = LeakPlan(limit=limit, unit=unit, precise=precise, heap_limit_bytes=int(app.evaluate(_HEAP_LIMIT)))
+    if kinds is not None:
+        plan = replace(plan, kinds=tuple(kinds))
+    if rounds is not None:
+        plan = replace(plan, min_rounds=max(plan.min_rounds, rounds))
+    if max_rounds is not None:
+        plan = replace(plan, max_rounds=max_rounds, min_rounds=min(plan.min_rounds, max_rounds))
+    if max_duration is not None:
+        duration_s = parse_duration(max_duration, plain_unit="s", what="max_duration")
+        plan = replace(plan, max_duration_s=duration_s)
+    return plan
+
+
+class _Driver:
+    """Executes the steps of one leak test and keeps its history."""
+
+    def __init__(
+        self,
+        app: LeakTestedApp,
+        operation: Callable[[], Any],
+        plan: LeakPlan,
+        counter: Callable[[], tuple[int, int]] | None,
+        quiet: Callable[[], AbstractContextManager[None]],
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._app = app
+        self._operation = operation
+        self._plan = plan
+        self._counter = counter
+        self._quiet = quiet
+        self._clock = clock
+        self._sleep = sleep
+        self._began = clock()
+        self._pid = app.pid
+        self._history = History()
+
+    def run(self) -> LeakResult:
+        if self._plan.precise and not self._app.spec.precise:
+            self._make_precise()
+        while True:
+            step = next_step(self._plan, self._history)
+            if isinstance(step, Stop):
+                return self._result(step)
+            try:
+                self._carry_out(step)
+            except AppError:
+                self._history = replace(self._history, died=True)
+            except (InspectorError, LoadError) as error:
+                self._history = replace(self._history, died=self._died_of(error))
+            self._history = replace(self._history, elapsed_s=self._clock() - self._began)
+
+    def _make_precise(self) -> None:
+        """Switch the optimising compilers off in an app that was started without; what they made is outlived."""
+        for record in self._app.processes:
+            if record.role == "app" or record.inspector_url is not None:
+                client: InspectorClient = self._app.inspector_of(record.pid)
+                client.evaluate(_PRECISE_FLAGS)
+
+    def _died_of(self, error: InspectorError | LoadError) -> bool:
+        """True when an error means that the app died (or is another process now); any other is raised."""
+        try:
+            self._app.check()
+        except AppError:
+            return True
+        if self._app.pid != self._pid:
+            return True
+        raise error
+
+    def _carry_out(self, step: RunRound | Rested) -> None:
+        start_s = self._clock()
+        units = errors = 0
+        if isinstance(step, RunRound):
+            units, errors = self._work(step.repeat)
+        else:
+            self._sleep(step.seconds)
+        end_s = self._clock()
+        self._app.check()
+        if self._app.pid != self._pid:
+            raise AppError(f"the app is another process now (pid {self._pid} → {self._app.pid})", slug="app-died")
+        self._record(step, units, errors, start_s, end_s, self._settle())
+
+    def _work(self, repeat: int) -> tuple[int, int]:
+        """Call the operation; units of work done and errors among them.
+
+        What it returns counts first; then what the load generator counted meanwhile (an operation may load the
+        app without returning the result); else a call is a unit."""
+        units = errors = 0
+        for _ in range(repeat):
+            before = self._counter() if self._counter else (0, 0)
+            done = count_work(self._operation())
+            if done is None and self._counter:
+                now = self._counter()
+                done = (now[0] - before[0], now[1] - before[1]) if now != before else None
+            done = done or (1, 0)
+            units += done[0]
+            errors += done[1]
+        return units, errors
+
+    def _settle(self) -> SettledMemory:
+        with self._quiet():
+            memory = settle_app(self._app)
+        return replace(memory, t_s=self._clock())
+
+    def _record(
+        self, step: RunRound | Rested, units: int, errors: int, start_s: float, end_s: float, memory: SettledMemory
+    ) -> None:
+        history = self._history
+        done = Round(
+            index=len(history.warmup) + len(history.rounds),
+            units=units,
+            errors=errors,
+            start_s=start_s,
+            end_s=end_s,
+            memory=memory,
+            idle=isinstance(step, Rested),
+        )
+        if isinstance(step, RunRound):
+            history = replace(history, last_repeat=step.repeat)
+        if history.rounds or is_warm(self._plan, history, done):
+            self._history = replace(history, rounds=(*history.rounds, done))
+        else:
+            self._history = replace(history, warmup=(*history.warmup, done))
+
+    def _result(self, stop: Stop) -> LeakResult:
+        return LeakResult(
+            estimates=stop.estimates,
+            rounds=self._history.rounds,
+            warmup=self._history.warmup,
+            unit=self._plan.unit,
+            stopped=stop.reason,
+            duration_s=self._clock() - self._began,
+        )
+
+
+def count_work(returned: Any) -> tuple[int, int] | None:
+    """Units done and errors among them, from what an operation returned; None when it returned no load result.
+
+    A load result counts its requests; several (a list or tuple of them) are added up."""
+    if isinstance(returned, (list, tuple)):
+        pairs = [count_work(one) for one in returned]
+        known = [pair for pair in pairs if pair is not None]
+        if not known or len(known) < len(pairs):
+            return None
+        return sum(units for units, _ in known), sum(errors for _, errors in known)
+    stats = getattr(returned, "stats", returned)
+    return (stats.requests, stats.errors) if isinstance(stats, LoadStats) else None
