@@ -31,6 +31,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["curve"] = curve_svg
+    environment.filters["data"] = data_block
     return environment
 
 

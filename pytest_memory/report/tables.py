@@ -290,7 +290,7 @@ def load_table(loads: Sequence[LoadStats]) -> Table:
         if len(load.targets) > 1:
             for target in load.targets:
                 rows.append(
-                    _load_row(f"  {words.clean(target.name, 58)}", target.requests, target.errors, "", target.latency)
+                    _load_row(f"↳ {words.clean(target.name, 58)}", target.requests, target.errors, "", target.latency)
                 )
     return Table(
         title="Load",

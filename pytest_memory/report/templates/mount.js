@@ -23,6 +23,12 @@ window.pytestMemory = (() => {
     return { ...layout, ...dress, annotations: (layout.annotations || []).map((a) => ({ ...a, font: { color: ink } })) };
   }
 
+  // Figures whose row was taken away (a table sorted anew) are forgotten.
+  function present() {
+    for (const element of mounted) if (!element.isConnected) mounted.delete(element);
+    return mounted;
+  }
+
   function mount(element, figure) {
     if (!figure || !window.Plotly || element.dataset.mounted) return;
     element.dataset.mounted = "yes";
@@ -41,7 +47,7 @@ window.pytestMemory = (() => {
 
   // The page's colours changed: dress every figure again, keeping what the reader zoomed to.
   function redress() {
-    for (const element of mounted) {
+    for (const element of present()) {
       const changes = {};
       for (const [key, value] of Object.entries(dressed(element, element.pytestMemoryLayout))) {
         if (key === "font" || key === "hoverlabel" || key === "annotations") changes[key] = value;
@@ -53,7 +59,7 @@ window.pytestMemory = (() => {
     }
   }
 
-  const resize = () => { for (const element of mounted) window.Plotly.Plots.resize(element); };
+  const resize = () => { for (const element of present()) window.Plotly.Plots.resize(element); };
 
   return { mount, redress, resize };
 })();
