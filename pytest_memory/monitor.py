@@ -10,14 +10,13 @@ import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
 from pytest_memory.errors import AppError, ConfigError, InspectorError, MonitorError, PytestMemoryWarning
-from pytest_memory.leakrun import LeakResult, run_leak_test
 from pytest_memory.model import (
     AppInfo,
     GcEvent,
@@ -34,6 +33,9 @@ from pytest_memory.sampler import Sampler
 from pytest_memory.settle import settle_app
 
 if TYPE_CHECKING:
+    from pytest_memory.leakrun import LeakResult
+    from pytest_memory.load.generator import LoadGenerator
+    from pytest_memory.load.result import LoadResult
     from pytest_memory.node.process import NodeApp
 
 _DESCRIBE = "[process.version, process.versions.v8, require('v8').getHeapStatistics().heap_size_limit]"
@@ -46,6 +48,7 @@ _METRICS: Mapping[str, Callable[[SettledMemory], float]] = {
     "rss": lambda memory: memory.rss_bytes,
     "native": lambda memory: memory.native_bytes,
 }
+_MAX_CURVES = 10
 _LATE_S = 0.02  # a sample this far behind its schedule is late; a few are the machine's, many make a note
 _LATE_SHARE = 0.1
 
@@ -91,8 +94,8 @@ class MemoryMonitor:
         self._window_pid = 0
         self._window_s = 0.0
         self._phases: list[Phase] = []
-        self._loads: list[LoadStats] = []
-        self._window_loads: list[LoadStats] = []
+        self._load_results: Sequence[LoadResult] = ()
+        self._window_first_load = 0
         self._doubts: dict[str, str] = {}
         self._notes: list[Note] = []
         self._app_info = AppInfo()
@@ -198,12 +201,12 @@ class MemoryMonitor:
     @property
     def loads(self) -> tuple[LoadStats, ...]:
         """The load runs of the measured window."""
-        return tuple(self._window_loads)
+        return tuple(result.stats for result in self._load_results[self._window_first_load :])
 
     @property
     def units(self) -> int:
         """Requests served in the measured window."""
-        return sum(load.requests for load in self._window_loads)
+        return sum(load.requests for load in self.loads)
 
     @property
     def growth(self) -> dict[str, Growth]:
@@ -245,15 +248,15 @@ class MemoryMonitor:
         ``start()`` does this by itself; call it again after a warm-up."""
         sampler = self._active()
         self._window_pid = self.app.pid
-        self._window_loads.clear()
+        self._window_first_load = len(self._load_results)
         self.start_memory = self._settle_or_none()
         self._window_s = sampler.now_s
         return self.start_memory
 
-    def add_load(self, load: LoadStats) -> None:
-        """Count a load run into the window; ``load_generator`` does so by itself."""
-        self._loads.append(load)
-        self._window_loads.append(load)
+    def watch_load(self, generator: LoadGenerator) -> None:
+        """Count what ``generator`` sends from now on as the work of this window; ``load_generator`` does so itself."""
+        self._load_results = generator.results
+        self._window_first_load = len(generator.results)
 
     def doubt(self, metric: str, reason: str) -> None:
         """Say that a metric's growth cannot be judged (a snapshot in the window swells RSS, …)."""
@@ -294,11 +297,19 @@ class MemoryMonitor:
 
         ``operation`` is one portion of work: a call that returns a load result (its requests are the units), or
         anything else (one unit a call).  Options are those of ``@pytest.mark.no_leaks``.  See `leaktest`."""
+        from pytest_memory.leakrun import run_leak_test
+
         sampler = self._active()
         options = {"limit": self._no_leaks, **self.leak_options, **options}
         began = sampler.now_s
         result = run_leak_test(
-            self.app, operation, unit=unit, quiet=sampler.quiet, clock=lambda: sampler.now_s, **options
+            self.app,
+            operation,
+            unit=unit,
+            counter=self._count_load,
+            quiet=sampler.quiet,
+            clock=lambda: sampler.now_s,
+            **options,
         )
         self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
         self.leak_results.append(result)
@@ -323,10 +334,19 @@ class MemoryMonitor:
             end_memory=self.end_memory,
             growth=tuple(self.growth.values()) if self._stopped else (),
             rounds=leak.rounds if leak else (),
-            load=tuple(self._loads),
+            load=self._recorded_loads(),
             notes=tuple(self._notes),
             **more,
         )
+
+    def _recorded_loads(self) -> tuple[LoadStats, ...]:
+        """All load runs; the many short ones of a leak test without their curves, which nobody would look at."""
+        loads = tuple(result.stats for result in self._load_results)
+        return loads if len(loads) <= _MAX_CURVES else tuple(replace(load, series=()) for load in loads)
+
+    def _count_load(self) -> tuple[int, int]:
+        loads = [result.stats for result in self._load_results]
+        return sum(load.requests for load in loads), sum(load.errors for load in loads)
 
     def _active(self) -> Sampler:
         if self._sampler is None or self._stopped:

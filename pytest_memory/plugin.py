@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SESSION = pytest.StashKey["MemorySession"]()
 MEASUREMENT = pytest.StashKey["Measurement"]()
+GENERATOR = pytest.StashKey["LoadGenerator"]()
 RESULT = pytest.StashKey["RunResult"]()
 
 CONFIG_FILE = "memory-config.json"
@@ -200,6 +201,8 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
     monitor = MemoryMonitor(node_app, interval=settings["interval"], no_leaks=settings["no_leaks"])
     leak_marker = item.get_closest_marker("no_leaks")
     monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
+    if GENERATOR in item.stash:
+        monitor.watch_load(item.stash[GENERATOR])
     item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
     yield monitor
     if monitor.running:  # a test that failed before its body, or was interrupted in it
@@ -207,30 +210,22 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 
 
 @pytest.fixture
-def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> LoadGenerator:
+def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[LoadGenerator]:
     """Sends load to the app: `.run("/path", requests=1000, concurrency=10)`, `.trpc("post.list", {...})`, …"""
     from pytest_memory.load.generator import LoadGenerator
 
-    session = request.config.stash[SESSION]
     item: pytest.Item = request.node
-
-    def count_in(stats: Any) -> None:
-        measurement = item.stash.get(MEASUREMENT, None)
-        if measurement is not None:
-            measurement.monitor.add_load(stats)
-
+    settings = request.config.stash[SESSION].settings
     try:
-        url = node_app.url
+        generator = LoadGenerator(node_app.url, **_load_defaults(settings))
     except ConfigError as error:
         pytest.fail(str(error), pytrace=False)
-    return LoadGenerator(
-        url,
-        concurrency=session.settings["load_concurrency"],
-        duration=session.settings["load_duration"],
-        ramp_up=session.settings["load_ramp_up"],
-        on_result=count_in,
-        alive=lambda: node_app.alive,
-    )
+    with generator:
+        # Whichever fixture came first: a monitor of this test counts these requests as the work of its window.
+        item.stash[GENERATOR] = generator
+        if MEASUREMENT in item.stash:
+            item.stash[MEASUREMENT].monitor.watch_load(generator)
+        yield generator
 
 
 @pytest.fixture
@@ -249,6 +244,12 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
 
     yield take
     session.keep_snapshots(camera, item.nodeid, failed=_failed(item))
+
+
+def _load_defaults(settings: spec.Settings) -> dict[str, Any]:
+    """The suite's defaults of a load run; what is nobody's setting is left to the engine."""
+    names = {"load_concurrency": "concurrency", "load_duration": "duration", "load_ramp_up": "ramp_up"}
+    return {to: settings[name] for name, to in names.items() if settings.source(name) != "default"}
 
 
 def _failed(item: pytest.Item) -> bool:
@@ -363,8 +364,11 @@ def pytest_runtest_makereport(
 
     result = replace(result, test_outcome=_outcome_word(report))
     report.memory_result = results.to_payload(result)  # type: ignore[attr-defined]
-    for name, value in item.config.stash[SESSION].properties(result):
-        report.user_properties.append((name, value))
+    # JUnit takes properties from the report of the teardown, which copies the item's; a rerun replaces its own.
+    properties = item.config.stash[SESSION].properties(result)
+    names = {name for name, _ in properties}
+    item.user_properties[:] = [*(kept for kept in item.user_properties if kept[0] not in names), *properties]
+    report.user_properties[:] = item.user_properties
     html = item.config.pluginmanager.get_plugin("memory-html")
     if html is not None:
         html.add_extras(report, result)
@@ -418,7 +422,7 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
         return None
     outcome = payload["verdict"]["outcome"]
     if report.failed and outcome in ("critical", "warning", "inconclusive", "not-measured"):
-        return "failed", "M", ("MEMORY", {"red": True})
+        return "failed", "M", ("FAILED", {"red": True})
     if report.passed and outcome in ("inconclusive", "warning"):
         return "passed", "m", (f"PASSED ({outcome})", {"yellow": True})
     return None

@@ -29,13 +29,15 @@ def test_price_cache_fills_and_stops(memory_monitor, load_generator):
     memory_monitor.leak_test(lambda: load_generator.run("/price", requests=500))
 
 
-@pytest.mark.xfail(strict=True, reason="planted: sessions are never removed from their Map")
+@pytest.mark.xfail(
+    strict=True, raises=pytest.fail.Exception, reason="planted: sessions are never removed from their Map"
+)
 @pytest.mark.no_leaks("100B/request")
 def test_login_leaks_sessions(memory_monitor, load_generator):
     memory_monitor.leak_test(lambda: load_generator.run("/login", requests=500))
 
 
-@pytest.mark.xfail(strict=True, reason="planted: a timer that is never cleared")
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="planted: a timer that is never cleared")
 @pytest.mark.no_leaks("100B/request")
 def test_track_leaks_timers(memory_monitor, load_generator):
     memory_monitor.leak_test(lambda: load_generator.run("/track", requests=500))

@@ -1,0 +1,105 @@
+"""Options, ini keys, config files and markers: what is wrong is said before anything is started."""
+
+from __future__ import annotations
+
+import pytest
+
+USAGE_ERROR = 4
+
+
+def test_help_lists_every_option_and_every_marker(bare_project) -> None:
+    result = bare_project.run("--help")
+    result.stdout.fnmatch_lines(["memory regression testing*", "*--memory-app=*", "*--memory-fail-on=*"])
+    markers = bare_project.run("--markers")
+    for name in ("node_app", "max_heap_growth", "no_leaks", "memory_baseline", "max_gc_pause"):
+        markers.stdout.fnmatch_lines([f"@pytest.mark.{name}(*"])
+
+
+def test_fixtures_say_what_they_are(bare_project) -> None:
+    bare_project.run("--fixtures", "-v").stdout.fnmatch_lines(
+        ["node_app*", "*app under test*", "memory_monitor*", "*Watches*", "load_generator*", "*Sends load*"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ('max_heap_growth("64 MBananas")', "*MBananas*expected a size*"),
+        ('max_heap_growth("-5MB")', "*'-5MB'*"),
+        ("max_heap_growth(0)", "*greater than zero*"),
+        ('max_heap_growth("50MB", unit="x")', "*has no keyword 'unit'*"),
+        ('no_leaks("100B/request", round=5)', "*has no keyword 'round'*"),
+        ("node_app()", "*expected a command*"),
+        ('node_app("s.js", redy="/")', "*has no keyword 'redy'*"),
+        ('node_app("s.js", ready="health")', "*ready is 'health'*"),
+        ('node_app("s.js", port=99999)', "*port is 99999*"),
+        ("max_gc_pause('soon')", "*'soon'*"),
+    ],
+)
+def test_a_wrong_marker_is_a_usage_error_at_collection(bare_project, marker: str, words: str) -> None:
+    bare_project.test(f"import pytest\n@pytest.mark.{marker}\ndef test_it(): raise AssertionError('reached')\n")
+    result = bare_project.run("--strict-markers")
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines([words])
+    assert "reached" not in result.stdout.str()
+
+
+def test_all_wrong_markers_are_listed_at_once(bare_project) -> None:
+    bare_project.test(
+        "import pytest\n"
+        "@pytest.mark.max_heap_growth('x')\ndef test_a(): pass\n"
+        "@pytest.mark.max_heap_growth('y')\ndef test_b(): pass\n"
+    )
+    bare_project.run().stderr.fnmatch_lines(["*test_a*'x'*", "*test_b*'y'*"])
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--memory-interval=1ms"], "*--memory-interval*10 ms*"),
+        (["--memory-fail-on=sometimes"], "*--memory-fail-on*one of*"),
+        (["--memory-max-heap-growth=lots"], "*--memory-max-heap-growth*lots*"),
+        (["--memory-config=missing.json"], "*missing.json*"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(bare_project, args: list[str], words: str) -> None:
+    result = bare_project.run(*args)
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines([words])
+
+
+def test_a_wrong_ini_value_names_its_key(bare_project) -> None:
+    bare_project.ini("memory_interval = never")
+    bare_project.run().stderr.fnmatch_lines(["*memory_interval*never*"])
+
+
+def test_a_config_file_is_found_and_a_typo_in_it_is_an_error(bare_project) -> None:
+    (bare_project.path / "memory-config.json").write_text('{"monitor": {"intervall": 5}}')
+    result = bare_project.run()
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines(["*monitor.intervall*", "*did you mean 'monitor.interval'*"])
+
+
+def test_a_test_without_an_app_is_an_error_that_says_how_to_name_one(bare_project) -> None:
+    bare_project.test("def test_it(memory_monitor): pass")
+    result = bare_project.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no app to test*", "*@pytest.mark.node_app*"])
+
+
+def test_disabled_tests_are_skipped_saying_so(bare_project) -> None:
+    bare_project.test(
+        "import pytest\n"
+        "@pytest.mark.max_heap_growth('1MB')\ndef test_it(): raise AssertionError\n"
+        "def test_other(): pass\n"
+    )
+    result = bare_project.run("--memory-disable", "-rs")
+    result.assert_outcomes(skipped=1, passed=1)
+    result.stdout.fnmatch_lines(["*--memory-disable*"])
+
+
+def test_a_project_without_memory_tests_sees_nothing_of_us(bare_project) -> None:
+    bare_project.test("def test_it(): pass", name="test_plain")
+    output = bare_project.run("-v").stdout.str().partition("collected 1 item")[2]
+    assert "passed" in output
+    assert "memory" not in output
