@@ -37,9 +37,10 @@ const COUNTS = new Set(['workers', 'handles', 'fds']);
 const mean = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
 const round = (number, digits) => Number(number.toFixed(digits));
 
-/** Load for the meter: the case's own `verify` block over its declared load. */
+/** Load for the meter: the declared load after a warm-up of three rounds, unless the case's `verify` block differs. */
 function meterLoad(record) {
-  const { metric, ...load } = { settle_ms: 300, ...record.load, ...record.verify };
+  const warmup = Math.max(record.load.warmup, 3 * record.load.requests);
+  const { metric, ...load } = { settle_ms: 300, ...record.load, warmup, ...record.verify };
   return load;
 }
 
