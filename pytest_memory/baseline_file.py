@@ -54,7 +54,7 @@ def update(
         changed = after.entries != before.entries
         if changed:
             write(path, after)
-    return replace(summary, path=str(path), created=changed and not before.stored)
+    return replace(summary, path=str(path), created=changed and not before.stored, written=changed)
 
 
 def _target(path: Path) -> Path:

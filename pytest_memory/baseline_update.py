@@ -43,7 +43,8 @@ class LevelChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateSummary:
     """What an update did.  ``skipped`` are results not stored, with the reason code of `why_not_storable`;
-    ``gone`` are entries of tests that no longer exist and were left; ``pruned`` those that were removed."""
+    ``gone`` are entries of tests that no longer exist and were left; ``pruned`` those that were removed.  With
+    ``written`` False the file is as it was: nothing changed, or this only says what an update would do."""
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class UpdateSummary:
     gone: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     created: bool = False
+    written: bool = False
     path: str = ""
 
 

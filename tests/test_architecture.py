@@ -29,6 +29,7 @@ FLOORS = {
     "pytest_memory.leakrun": 6,
     "pytest_memory.explain": 6,
     "pytest_memory.ab": 6,
+    "pytest_memory.baseline_session": 6,
     "pytest_memory.report": 6,
     "pytest_memory.report.view": 4,
     "pytest_memory.report.figures": 4,
