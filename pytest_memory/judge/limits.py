@@ -99,6 +99,27 @@ def _judge_run(measured: Measured) -> list[Check]:
     return checks
 
 
+def judge_load(load: Sequence[LoadStats], max_error_rate: float = MAX_ERROR_RATE) -> tuple[Check, ...]:
+    """A load run for itself, no memory measured: nothing sent, or too many errors, is critical."""
+    sent, failed = sum(one.requests for one in load), sum(one.errors for one in load)
+    if not sent:
+        return tuple(_judge_run(Measured(load=load or (LoadStats(requests=0),))))
+    over = failed / sent > max_error_rate
+    return (
+        Check(
+            metric="load",
+            outcome="critical" if over else "pass",
+            reason="too-many-errors" if over else "within-limit",
+            measured=100.0 * failed / sent,
+            limit=100.0 * max_error_rate,
+            limit_text=f"{100 * max_error_rate:g}%",
+            unit="percent",
+            source="run",
+            detail={"errors": failed, "requests": sent},
+        ),
+    )
+
+
 def _judge_limit(measured: Measured, setting: LimitSetting) -> Check:
     if setting.name in GROWTH_METRICS:
         return _judge_growth_limit(measured, setting)

@@ -1,0 +1,119 @@
+"""``pytest-memory load``: send load to an app and say what came back.  Floor 7."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory.cli.arguments import DEFAULT_URL
+from pytest_memory.cli.front import Context
+from pytest_memory.cli.live import ProgressLine
+from pytest_memory.cli.measured import ending_early, exit_status, write_outputs
+from pytest_memory.cli.target import make_generator, open_app, split_url, workload
+from pytest_memory.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytest_memory.load.generator import LoadGenerator
+    from pytest_memory.load.result import LoadResult
+    from pytest_memory.model import RunResult
+
+_POLL_S = 0.1
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    settings = context.merged.settings
+    from pytest_memory.load.result import LoadLimitError
+
+    broken = ""
+    with (
+        _base_url(arguments, context) as base_url,
+        make_generator(arguments, settings, base_url) as generator,
+        ProgressLine(context.output, f"load {base_url}") as progress,
+    ):
+        options = _run_options(arguments, context) | {"progress": progress.say}
+        try:
+            result = drive(generator, arguments, options)
+        except LoadLimitError as error:
+            result, broken = error.result, error.message
+    record = _record(result, base_url, arguments.max_error_rate)
+    _show(context, result, record, broken)
+    write_outputs(context, [record], arguments.output)
+    return exit_status(record.verdict.outcome, "critical")
+
+
+def drive(generator: LoadGenerator, arguments: argparse.Namespace, options: dict[str, Any]) -> LoadResult:
+    """Run to the end, or to the first Ctrl-C; what was sent until then is the result."""
+    from pytest_memory.load.generator import LoadRun
+
+    send = workload(arguments, generator)
+    over = threading.Event()
+    with ending_early(over.set):
+        run = LoadRun(generator, lambda: send(**options))
+        while run.running:
+            if over.wait(_POLL_S):
+                return run.stop()
+        return run.wait()
+
+
+@contextlib.contextmanager
+def _base_url(arguments: argparse.Namespace, context: Context) -> Iterator[str]:
+    """Where to send: ``-u``, or an app started or found for the purpose."""
+    settings = context.merged.settings
+    if arguments.url or not (settings["app"] or settings["inspector"] or arguments.pid):
+        yield split_url(arguments.url or DEFAULT_URL)[0]
+        return
+    with open_app(arguments, settings) as app:
+        yield app.url
+
+
+def _run_options(arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
+    settings = context.merged.settings
+    options: dict[str, Any] = {"concurrency": settings["load_concurrency"]}
+    if arguments.requests is not None:
+        if arguments.requests < 1:
+            raise ConfigError(f"-n is {arguments.requests}; expected at least 1", slug="config-load")
+        options["requests"] = arguments.requests
+        ramps = settings.source("load_ramp_up") != "default"
+    else:
+        options["duration"] = settings["load_duration"]
+        ramps = True
+    if ramps:
+        # A ramp longer than the run would never reach the connections that were asked for.
+        longest = settings["load_duration"] / 2 if settings.source("load_ramp_up") == "default" else float("inf")
+        options["ramp_up"] = min(settings["load_ramp_up"], longest)
+    for name in ("rate", "max_error_rate"):
+        if getattr(arguments, name) is not None:
+            options[name] = getattr(arguments, name)
+    return options
+
+
+def _record(result: LoadResult, base_url: str, max_error_rate: float | None) -> RunResult:
+    from pytest_memory import judge
+    from pytest_memory.judge.limits import MAX_ERROR_RATE, judge_load
+    from pytest_memory.model import RunResult
+    from pytest_memory.store import now_text
+
+    checks = judge_load([result.stats], MAX_ERROR_RATE if max_error_rate is None else max_error_rate)
+    return RunResult(
+        test_id=f"load {base_url}",
+        tool="load",
+        started_at=now_text(),
+        duration_s=round(result.duration_s, 3),
+        load=(result.stats,),
+        verdict=judge.combine(checks),
+    )
+
+
+def _show(context: Context, result: LoadResult, record: RunResult, broken: str) -> None:
+    from pytest_memory.report import view
+    from pytest_memory.report.text import wrap
+
+    output = context.output
+    output.json(result.to_dict())
+    for line in str(result).split("\n"):
+        output.lines(wrap(line, output.width))
+    if record.verdict.outcome != "pass":
+        output.wrapped(broken or view.verdict_line(record), "red bold")
