@@ -14,6 +14,7 @@ import pytest
 from pytest_memory.errors import ConfigError
 from pytest_memory.node.command import find_node
 
+QUIET_NEIGHBOURS = ("-p", "no:randomly")  # installed for its own test; everywhere else tests run as written
 APPS = Path(__file__).parent.parent / "apps"
 
 
@@ -38,7 +39,7 @@ class Project:
 
     def run(self, *args: str) -> pytest.RunResult:
         """Run pytest there, in a process of its own."""
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=120)
+        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *QUIET_NEIGHBOURS, *args, timeout=120)
 
     def document(self, name: str = "results.json") -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
