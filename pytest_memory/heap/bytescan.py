@@ -139,9 +139,9 @@ def skip_value(text: Bytes, start: int, stop: int) -> tuple[int, int]:
             at += 1
             while at < stop and text[at] != _QUOTE:
                 at += 2 if text[at] == _BACKSLASH else 1
-        elif byte == _OPEN or byte == _BRACE_OPEN:
+        elif byte == _OPEN or byte == _BRACE_OPEN:  # noqa: SIM109 (numba knows no tuples of mixed integers)
             depth += 1
-        elif byte == _CLOSE or byte == _BRACE_CLOSE:
+        elif byte == _CLOSE or byte == _BRACE_CLOSE:  # noqa: SIM109
             depth -= 1
         at += 1
         if depth == 0:

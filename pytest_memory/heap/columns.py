@@ -4,6 +4,9 @@ Knows that a node and an edge have fields, not where they stand in a row: heap.s
 answers -1, or the position (row times width plus field) of the first value that cannot be.
 """
 
+# Kernels return what they index from arrays, which is Any to mypy and an int64 to numba.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import numpy as np

@@ -239,7 +239,8 @@ def compute_protected(snapshot: Snapshot, rules: Rules = DEVTOOLS) -> Bytes:
 def _is_document_trees(snapshot: Snapshot, nodes: Int32s) -> NDArray[np.bool_]:
     synthetic = snapshot.node_type[nodes] == snapshot.node_type_code("synthetic")
     names = [snapshot.strings[int(name)] == "(Document DOM trees)" for name in snapshot.node_name[nodes]]
-    return synthetic & np.array(names, np.bool_)
+    found: NDArray[np.bool_] = synthetic & np.array(names, np.bool_)
+    return found
 
 
 def spread_detachedness(snapshot: Snapshot) -> Bytes:
@@ -271,7 +272,7 @@ def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS
     root_targets = snapshot.edge_to[first_edge[root] : first_edge[root + 1]]
     # Without a global object under the root the internals themselves were asked for: show them as they are.
     if not rules.fold_sizes or synthetic[root_targets].all():
-        return snapshot.node_size.copy()
+        return np.array(snapshot.node_size)
     ownable = (types == snapshot.node_type_code("array")) | (types == snapshot.node_type_code("hidden"))
     external = snapshot.strings.find("system / ExternalStringData")
     if external >= 0:
@@ -392,7 +393,8 @@ def _edges_of(snapshot: Snapshot, chosen: NDArray[np.bool_]) -> Int64s:
     first = snapshot.first_edge[nodes].astype(np.int64)
     lengths = snapshot.first_edge[nodes + 1] - first
     offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.repeat(first, lengths) + offsets
+    edges: Int64s = np.repeat(first, lengths) + offsets
+    return edges
 
 
 def _is_named(snapshot: Snapshot) -> NDArray[np.bool_]:

@@ -10,6 +10,9 @@ Two numberings appear.  ``_ord`` is a node's position in the file.  ``_num`` is 
 walk, root 0: there a node's dominator, its parent and most of its neighbours lie close to it in memory.
 """
 
+# Kernels return what they index from arrays, which is Any to mypy and an int64 to numba.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from typing import Any
@@ -54,8 +57,18 @@ def sum_rows(row_lengths: Int32s, first: Int32s) -> int:
 
 @inlined
 def _walk(
-    first_edge: Any, edge_to: Any, edge_flags: Any, start: Any, protected: Any,
-    state: Any, order: Any, parent: Any, cursor: Any, late: Any, reached: Any, late_count: Any,
+    first_edge: Any,
+    edge_to: Any,
+    edge_flags: Any,
+    start: Any,
+    protected: Any,
+    state: Any,
+    order: Any,
+    parent: Any,
+    cursor: Any,
+    late: Any,
+    reached: Any,
+    late_count: Any,
 ) -> Any:
     """Number everything reachable from ``start``, a child of the root; returns (reached, late_count)."""
     spreading = protected[start]
@@ -121,9 +134,7 @@ def _protect_late(
 
 
 @inlined
-def _mark_retained(
-    first_edge: Any, edge_to: Any, edge_flags: Any, protected: Any, state: Any, retained: Any
-) -> None:
+def _mark_retained(first_edge: Any, edge_to: Any, edge_flags: Any, protected: Any, state: Any, retained: Any) -> None:
     """Mark the unseen nodes that another unseen node retains: those are no orphans."""
     retained[:] = 0
     for node in range(retained.shape[0]):
@@ -141,8 +152,16 @@ def _mark_retained(
     "int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])"
 )
 def number_depth_first(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, root: int, protected: Flags,
-    state: Int32s, order: Int32s, parent: Int32s, cursor: Int32s, late: Int32s,
+    first_edge: Int32s,
+    edge_to: Int32s,
+    edge_flags: Flags,
+    root: int,
+    protected: Flags,
+    state: Int32s,
+    order: Int32s,
+    parent: Int32s,
+    cursor: Int32s,
+    late: Int32s,
 ) -> int:
     """Number every node in one depth-first walk over RETAINS edges, protected nodes first.
 
@@ -171,8 +190,18 @@ def number_depth_first(
                 continue
             if state[node, 0] == UNSEEN:
                 reached, late_count = _walk(
-                    first_edge, edge_to, edge_flags, node, protected,
-                    state, order, parent, cursor, late, reached, late_count,
+                    first_edge,
+                    edge_to,
+                    edge_flags,
+                    node,
+                    protected,
+                    state,
+                    order,
+                    parent,
+                    cursor,
+                    late,
+                    reached,
+                    late_count,
                 )
             state[node, 1] += round_number
         _protect_late(first_edge, edge_to, edge_flags, protected, state, late, late_count)
@@ -182,8 +211,18 @@ def number_depth_first(
         for node in range(node_count):
             if state[node, 0] == UNSEEN and late[node] == 0:
                 reached, late_count = _walk(
-                    first_edge, edge_to, edge_flags, node, protected,
-                    state, order, parent, cursor, late, reached, 0,
+                    first_edge,
+                    edge_to,
+                    edge_flags,
+                    node,
+                    protected,
+                    state,
+                    order,
+                    parent,
+                    cursor,
+                    late,
+                    reached,
+                    0,
                 )
     last = reached
     for node in range(node_count):
@@ -199,8 +238,15 @@ def number_depth_first(
     "void(int32[::1], int32[::1], uint8[::1], uint8[::1], int32[:, ::1], int32[::1], int64, int32[::1], int32[::1])"
 )
 def fill_retainers(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags,
-    state: Int32s, order: Int32s, reached: int, first_retainer: Int32s, retainer: Int32s,
+    first_edge: Int32s,
+    edge_to: Int32s,
+    edge_flags: Flags,
+    protected: Flags,
+    state: Int32s,
+    order: Int32s,
+    reached: int,
+    first_retainer: Int32s,
+    retainer: Int32s,
 ) -> None:
     """Turn the walk's edges around: ``retainer[first_retainer[w]:first_retainer[w + 1]]`` are the numbers of the
     walked nodes with a retaining edge to number w.  Uses up ``state[:, 1]``."""
@@ -278,8 +324,14 @@ def dominators(
 
 @kernel("void(int32[::1], int32[::1], int64[::1], int64[::1], int32[::1], int32[::1], int64[::1], int32[:, ::1])")
 def sum_retained(
-    dominator: Int32s, order: Int32s, size: Int64s, retained: Int64s, tree_order: Int32s, tree_size: Int32s,
-    sums: Int64s, subtree: Int32s,
+    dominator: Int32s,
+    order: Int32s,
+    size: Int64s,
+    retained: Int64s,
+    tree_order: Int32s,
+    tree_size: Int32s,
+    sums: Int64s,
+    subtree: Int32s,
 ) -> None:
     """Sum sizes up the dominator tree, and lay the tree out in preorder.
 
@@ -313,8 +365,13 @@ def sum_retained(
 
 @kernel("void(int32[::1], int32[::1], int64[::1], int64[::1], int32[::1], int32[::1], int64[:, ::1])")
 def total_classes(
-    tree_order: Int32s, tree_size: Int32s, size: Int64s, retained: Int64s, class_of: Int32s,
-    covered: Int32s, totals: Int64s,
+    tree_order: Int32s,
+    tree_size: Int32s,
+    size: Int64s,
+    retained: Int64s,
+    class_of: Int32s,
+    covered: Int32s,
+    totals: Int64s,
 ) -> None:
     """Count, size and retained size of every class over its nodes of non-zero size.
 
@@ -361,7 +418,7 @@ def assign_owners(
             for edge in range(first_edge[node], first_edge[node + 1]):
                 target = edge_to[edge]
                 theirs = owner[target]
-                if theirs == target or theirs == mine or theirs == SHARED or edge_flags[edge] & STRONG == 0:
+                if edge_flags[edge] & STRONG == 0 or theirs == SHARED or theirs == mine or theirs == target:  # noqa: SIM109
                     continue
                 owner[target] = mine if theirs == UNSEEN else SHARED
                 stack[waiting] = target
@@ -380,12 +437,17 @@ def fold_sizes(owner: Int32s, keeps_apart: Flags, size: Int64s, folded: Int64s) 
             folded[node] -= size[node]
 
 
-@kernel(
-    "int64(int32[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int32[::1], int32[::1], int64, int64)"
-)
+@kernel("int64(int32[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int32[::1], int32[::1], int64, int64)")
 def measure_distances(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, edge_pair: Int32s, pair_waits: Flags,
-    distance: Int32s, queue: Int32s, queued: int, first: int,
+    first_edge: Int32s,
+    edge_to: Int32s,
+    edge_flags: Flags,
+    edge_pair: Int32s,
+    pair_waits: Flags,
+    distance: Int32s,
+    queue: Int32s,
+    queued: int,
+    first: int,
 ) -> int:
     """Breadth-first distances over STRONG edges without DETOURs, from the ``queued`` nodes in ``queue``.
 

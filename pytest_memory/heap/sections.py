@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -231,8 +232,8 @@ class SectionReader:
         self, section: Section, first: int, width: int, row_count: int, pool: Executor, release: Release
     ) -> list[Stretch]:
         """Cut an array at row borders.  A border is found by counting commas, at the speed of memory."""
-        cuts = list(range(first, section.stop, _STRETCH_BYTES)) + [section.stop]
-        spans = list(zip(cuts, cuts[1:]))
+        cuts = [*range(first, section.stop, _STRETCH_BYTES), section.stop]
+        spans = list(pairwise(cuts))
 
         def count(span: tuple[int, int]) -> int:
             found = self._count_commas(*span)

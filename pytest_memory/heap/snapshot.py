@@ -88,6 +88,22 @@ class Strings:
                 return int(index)
         return -1
 
+    def containing(self, part: str) -> Int64s:
+        """Indexes of the strings that contain ``part``, ascending."""
+        if not len(self):
+            return np.empty(0, np.int64)
+        needle = json.dumps(part)[1:-1].encode()
+        first, stop = int(self.starts[0]), int(self.starts[-1]) + int(self.lengths[-1])
+        found, at = [], self._text.find(needle, first, stop)
+        while at >= 0:
+            index = int(np.searchsorted(self.starts, at, side="right")) - 1
+            end = int(self.starts[index]) + int(self.lengths[index])
+            if at + len(needle) <= end:
+                found.append(index)
+                at = end  # one hit a string is enough
+            at = self._text.find(needle, at + 1, stop)
+        return np.array(found, np.int64)
+
 
 @dataclass(slots=True)
 class Snapshot:
@@ -329,7 +345,7 @@ class _LocationRows:
             picked[:, 0] >= self._header.node_count * self._header.node_width
         )
         if bad.any():
-            return int(np.argmax(bad)) * rows.shape[1] + self._order[0]
+            return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[0]
         picked[:, 0] //= self._header.node_width
         self.rows[at : at + count] = picked
         return -1

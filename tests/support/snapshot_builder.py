@@ -43,9 +43,7 @@ class SnapshotBuilder:
         self._string_index: dict[str, int] = {}
         self.root = self.node("synthetic", "")
 
-    def node(
-        self, kind: str, name: str, *, size: int = 0, node_id: int | None = None, detachedness: int = 0
-    ) -> int:
+    def node(self, kind: str, name: str, *, size: int = 0, node_id: int | None = None, detachedness: int = 0) -> int:
         """Add a node, answer its ordinal.  Ids count up in odd numbers, as V8's do."""
         self.nodes.append(Node(kind, name, size, 2 * len(self.nodes) + 1 if node_id is None else node_id, detachedness))
         return len(self.nodes) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,13 +68,35 @@ def hang_orphans(graph: Graph) -> Graph:
 
 
 LETTERS = "RABCDEFGHIJKL"
-PAPER_EDGES = "RA RB RC AD BA BD BE CF CG DL EH FI GI GJ HE HK IK JI KI KR LH".split()
+PAPER_EDGES = "RA,RB,RC,AD,BA,BD,BE,CF,CG,DL,EH,FI,GI,GJ,HE,HK,IK,JI,KI,KR,LH"
+    "RA",
+    "RB",
+    "RC",
+    "AD",
+    "BA",
+    "BD",
+    "BE",
+    "CF",
+    "CG",
+    "DL",
+    "EH",
+    "FI",
+    "GI",
+    "GJ",
+    "HE",
+    "HK",
+    "IK",
+    "JI",
+    "KI",
+    "KR",
+    "LH",
+]
 PAPER_DOMINATORS = dict(zip("ABCDEFGHIJKL", "RRRRRCCRRGRD"))
 
 
 def test_the_graph_of_the_lengauer_tarjan_paper() -> None:
     graph: Graph = [[] for _ in LETTERS]
-    for source, target in PAPER_EDGES:
+    for source, target in map(tuple, re.split(",", PAPER_EDGES)):
         graph[LETTERS.index(source)].append(LETTERS.index(target))
     found = Computed(graph).dominators_by_ord()
     assert {LETTERS[node]: LETTERS[above] for node, above in found.items() if node} == PAPER_DOMINATORS
@@ -176,7 +200,11 @@ def test_protection_reaches_what_strong_edges_reach(graph: Graph, data: st.DataO
     assert set(np.flatnonzero(computed.protected).tolist()) == expected
     # Dominators follow from the edges that count: RETAINS, and not from outside into the protected ones.
     counted = [
-        [t for t, f in zip(row, kinds) if f & RETAINS and t != node and (node == 0 or node in expected or t not in expected)]
+        [
+            t
+            for t, f in zip(row, kinds)
+            if f & RETAINS and t != node and (node == 0 or node in expected or t not in expected)
+        ]
         for node, (row, kinds) in enumerate(zip(graph, flags))
     ]
     wanted = oracle.immediate_dominators(hang_orphans(counted))
@@ -217,9 +245,7 @@ def test_owners_are_the_only_way_in(graph: Graph, data: st.DataObject) -> None:
             assert owner[node] == node
             continue
         ways_in = {
-            start
-            for start in range(count)
-            if not ownable[start] and node in _through_ownable(graph, ownable, start)
+            start for start in range(count) if not ownable[start] and node in _through_ownable(graph, ownable, start)
         }
         expected = kernels.UNSEEN if not ways_in else ways_in.pop() if len(ways_in) == 1 else kernels.SHARED
         assert owner[node] == expected
@@ -276,7 +302,13 @@ def test_states_spread_attached_before_detached() -> None:
     state = np.array([0, 1, 2, 0, 0, 0], np.uint8)
     carries = np.array([1, 1, 1, 1, 1, 0], np.uint8)
     kernels.spread_states(
-        computed.first_edge, computed.edge_to, computed.flags, carries, state, np.empty(6, np.int32), np.zeros(6, np.int32)
+        computed.first_edge,
+        computed.edge_to,
+        computed.flags,
+        carries,
+        state,
+        np.empty(6, np.int32),
+        np.zeros(6, np.int32),
     )
     assert state.tolist() == [0, 1, 2, 1, 2, 0]
 

@@ -1,0 +1,306 @@
+"""`HeapSnapshot`: one snapshot file, read and analysed when first asked something.  Floor 5: opens files.
+
+Everything a test, the command line or the interactive profiler asks of a snapshot goes through here; what is
+computed how is below the sans-I/O line (heap.snapshot, heap.graph, heap.compare, heap.paths, heap.queries).
+Importing this module is light: numpy and numba come with the first question.
+"""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory.errors import SnapshotFormatError
+
+if TYPE_CHECKING:
+    from pytest_memory.heap.compare import ClassComparison, Comparison, ObjectSet
+    from pytest_memory.heap.graph import HeapGraph
+    from pytest_memory.heap.queries import (
+        ClassRow,
+        CollectionRow,
+        DominatorRow,
+        ObjectRow,
+        Statistics,
+        StringRow,
+    )
+    from pytest_memory.model import ClassDelta, Finding, RetainerPath
+
+Progress = Callable[[str, float], None]
+"""Told what is being done ("nodes", "edges", "dominators", …) and how much of that is done, 0 to 1."""
+
+MAX_THREADS = 4
+"""More do not help: reading is bound by memory then, and dominators are one thread's work."""
+
+
+class HeapSnapshot:
+    """A heap snapshot file.
+
+    ``load`` maps the file and looks at nothing but its size; the first question reads and analyses it.  The file
+    may be deleted meanwhile (on POSIX): the mapping keeps its bytes.
+    """
+
+    def __init__(self, path: Path, text: Any, *, progress: Progress | None = None) -> None:
+        self.path = path
+        self._text = text
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._graph: HeapGraph | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, progress: Progress | None = None) -> HeapSnapshot:
+        """Open a ``.heapsnapshot`` (or ``.heapsnapshot.gz``).
+
+        Raises SnapshotFormatError for an empty file, OSError for one that cannot be opened; what is wrong inside
+        of a file shows with the first question.
+        """
+        file = Path(path)
+        return cls(file, _map_file(file), progress=progress)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def graph(self) -> HeapGraph:
+        """The analysed graph: arrays by ordinal, for questions this class does not know."""
+        with self._lock:
+            if self._graph is None:
+                self._graph = self._analyse()
+            return self._graph
+
+    def analyse(self, progress: Progress | None = None) -> HeapSnapshot:
+        """Read and analyse now, telling ``progress``; answers the snapshot itself.  Raises SnapshotFormatError."""
+        self._progress = progress or self._progress
+        _ = self.graph
+        return self
+
+    def _analyse(self) -> HeapGraph:
+        from pytest_memory.heap.graph import build_graph
+        from pytest_memory.heap.snapshot import parse_snapshot
+
+        progress = self._progress or (lambda _what, _share: None)
+        threads = max(1, min(MAX_THREADS, usable_cpus()))
+        snapshot = parse_snapshot(
+            self._text, name=self.name, threads=threads, progress=progress, release=_page_release(self._text)
+        )
+        return build_graph(snapshot, threads=threads, progress=progress)
+
+    # --- questions ---
+
+    @property
+    def total_bytes(self) -> int:
+        return self.graph.total_bytes
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Sizes by kind, as in DevTools' pie."""
+        from pytest_memory.heap import queries
+
+        return queries.statistics(self.graph)
+
+    def classes(self, pattern: str | None = None, *, limit: int | None = None) -> tuple[ClassRow, ...]:
+        """Classes by retained size; ``pattern`` like "Session" or "Sess*"."""
+        from pytest_memory.heap import queries
+
+        return queries.class_rows(self.graph, pattern, limit=limit)
+
+    def objects(self, pattern: str | None = None) -> ObjectSet:
+        """All objects of the classes a pattern fits: ``.count``, ``.size_bytes``, ``.retained_bytes``, ``.ids``."""
+        import numpy as np
+
+        from pytest_memory.heap import compare, queries
+
+        mask = np.zeros(self.graph.snapshot.node_count, np.bool_)
+        mask[queries.members(self.graph, pattern)] = True
+        return compare.object_set(self.graph, mask)
+
+    def count(self, pattern: str | None = None) -> int:
+        """How many objects of the classes a pattern fits are there."""
+        return sum(row.count for row in self.classes(pattern))
+
+    def retainer_paths(self, pattern: str | int, *, limit: int = 5) -> tuple[RetainerPath, ...]:
+        """Who keeps the objects of a class (or the one object of an id) alive, commonest way first."""
+        from pytest_memory.heap import paths, queries
+
+        graph = self.graph
+        if isinstance(pattern, int):
+            node = graph.ord_of(pattern)
+            return paths.retainer_paths(graph, [node], limit=limit) if node >= 0 else ()
+        return paths.retainer_paths(graph, queries.members(graph, pattern), limit=limit)
+
+    def largest_objects(self, pattern: str | None = None, *, limit: int = 20) -> tuple[ObjectRow, ...]:
+        from pytest_memory.heap import queries
+
+        return queries.largest_objects(self.graph, pattern, limit=limit)
+
+    def largest_collections(self, *, limit: int = 20) -> tuple[CollectionRow, ...]:
+        from pytest_memory.heap import queries
+
+        return queries.largest_collections(self.graph, limit=limit)
+
+    def duplicate_strings(self, *, limit: int = 20) -> tuple[StringRow, ...]:
+        from pytest_memory.heap import queries
+
+        return queries.duplicate_strings(self.graph, limit=limit)
+
+    def find_strings(self, part: str, *, limit: int = 20) -> tuple[StringRow, ...]:
+        from pytest_memory.heap import queries
+
+        return queries.find_strings(self.graph, part, limit=limit)
+
+    def dominator_tree(self, *, depth: int = 4, per_node: int = 5) -> tuple[DominatorRow, ...]:
+        from pytest_memory.heap import queries
+
+        return queries.dominator_rows(self.graph, depth=depth, per_node=per_node)
+
+    # --- comparing ---
+
+    def compare(self, before: HeapSnapshot, *, middle: HeapSnapshot | None = None) -> HeapComparison:
+        """This snapshot against an earlier one of the same process.
+
+        With ``middle`` the three-snapshot method: ``new`` are objects allocated between ``before`` and
+        ``middle`` that are still here.
+        """
+        from pytest_memory.heap import compare
+
+        if middle is None:
+            return HeapComparison(compare.Comparison(before.graph, self.graph))
+        return HeapComparison(compare.survivors(before.graph, middle.graph, self.graph))
+
+    def __str__(self) -> str:
+        from pytest_memory.heap import tables
+
+        return tables.class_table(self.classes(limit=20))
+
+    def __repr__(self) -> str:
+        state = "analysed" if self._graph is not None else "not analysed yet"
+        return f"<HeapSnapshot {self.name!r}, {len(self._text):,} bytes, {state}>"
+
+    def to_dict(self, *, limit: int = 50) -> dict[str, Any]:
+        """The usual answers as plain values for JSON."""
+        from dataclasses import asdict
+
+        return {
+            "file": self.name,
+            "statistics": asdict(self.statistics),
+            "classes": [asdict(row) for row in self.classes(limit=limit)],
+            "largest_objects": [asdict(row) for row in self.largest_objects(limit=20)],
+            "largest_collections": [asdict(row) for row in self.largest_collections(limit=20)],
+            "duplicate_strings": [asdict(row) for row in self.duplicate_strings(limit=20)],
+            "dominator_tree": [asdict(row) for row in self.dominator_tree()],
+        }
+
+
+class HeapComparison:
+    """``after.compare(before)``.
+
+    ``new``, ``deleted`` and ``kept`` take a class pattern and answer a set of objects with ``count``,
+    ``size_bytes``, ``retained_bytes`` and ``ids``; ``str()`` is a table of what grew.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+
+    @property
+    def by_id(self) -> bool:
+        """False when the snapshots share no object ids: then ``new`` and ``deleted`` are differences of counts."""
+        return self._comparison.by_id
+
+    @property
+    def classes(self) -> tuple[ClassComparison, ...]:
+        return self._comparison.classes
+
+    def new(self, pattern: str | None = None) -> ObjectSet:
+        return self._comparison.new(pattern)
+
+    def deleted(self, pattern: str | None = None) -> ObjectSet:
+        return self._comparison.deleted(pattern)
+
+    def kept(self, pattern: str | None = None) -> ObjectSet:
+        return self._comparison.kept(pattern)
+
+    def class_deltas(self, pattern: str | None = None) -> tuple[ClassDelta, ...]:
+        """Growth by class as records for a result, the largest first."""
+        return self._comparison.class_deltas(pattern)
+
+    def paths(self, pattern: str | None = None, *, limit: int = 5) -> tuple[RetainerPath, ...]:
+        """Who keeps the new objects alive."""
+        from pytest_memory.heap import paths
+
+        return paths.retainer_paths(self._comparison.after, self.new(pattern).ords, limit=limit)
+
+    def findings(self, *, units: int = 0) -> tuple[Finding, ...]:
+        """Leak patterns; ``units`` of work were done between the snapshots."""
+        from pytest_memory.heap import findings
+
+        return findings.find(self._comparison, units=units)
+
+    def table(self, *, limit: int = 20) -> str:
+        from pytest_memory.heap import tables
+
+        return tables.comparison_table(self._comparison, limit=limit)
+
+    def to_dict(self, *, limit: int = 50, units: int = 0) -> dict[str, Any]:
+        """Growth by class and findings as plain values for JSON."""
+        from dataclasses import asdict
+
+        return {
+            "by_id": self.by_id,
+            "classes": [asdict(delta) for delta in self.class_deltas()[:limit]],
+            "findings": [asdict(finding) for finding in self.findings(units=units)],
+        }
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def usable_cpus() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _map_file(file: Path) -> Any:
+    with open(file, "rb") as stream:
+        head = stream.read(4)
+        if head[:2] == b"\x1f\x8b":
+            return _unpack_gzip(file)
+        if not head:
+            raise SnapshotFormatError(
+                f"{file.name!r} is empty",
+                slug="snapshot-truncated",
+                byte_offset=0,
+                hint="the snapshot is still being written, or writing it failed",
+            )
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _unpack_gzip(file: Path) -> bytes:
+    try:
+        return gzip.decompress(file.read_bytes())
+    except (EOFError, OSError, gzip.zlib.error) as exc:  # type: ignore[attr-defined]
+        raise SnapshotFormatError(
+            f"{file.name!r} is a damaged gzip file: {exc}", slug="snapshot-truncated", byte_offset=0
+        ) from exc
+
+
+def _page_release(text: Any) -> Callable[[int, int], None]:
+    """How to give mapped pages back while reading: they would count as this process's memory otherwise."""
+    page = mmap.PAGESIZE
+    advice = getattr(mmap, "MADV_DONTNEED", None)
+    if advice is None or not isinstance(text, mmap.mmap):
+        return lambda _start, _stop: None
+
+    def release(start: int, stop: int) -> None:
+        first, last = -(-start // page) * page, stop // page * page
+        if last > first:
+            text.madvise(advice, first, last - first)
+
+    return release

@@ -1,0 +1,147 @@
+"""Who keeps an object alive: shortest ways from the root, folded to what a programmer wrote, grouped.  Floor 3.
+
+A way follows distances (steps from the global object) downwards, so it is a shortest one and cannot run in
+circles.  V8's own nodes in between (hash tables, element stores, contexts) are folded into the reference:
+``sessions : Map → table[12] → Session`` instead of ``Map → table → (array) → 12 → Session``.  A step repeated
+along a chain is written once, with a star: ``next* : Link``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.heap.graph import HeapGraph
+from pytest_memory.heap.kernels import NO_DISTANCE
+from pytest_memory.heap.names import printable, reference, without_indexes
+from pytest_memory.model import RetainerPath
+
+Int64s = NDArray[np.int64]
+
+MAX_STEPS = 60
+"""Longer ways are cut in the middle: a linked list of a million nodes has a way of a million steps."""
+SAMPLE = 500
+"""Objects looked at: enough to rank ways, few enough to answer in milliseconds."""
+_MAX_WALK = 5_000
+_FOLDED_TYPES = ("hidden", "array", "object shape", "code")
+_GLOBAL_NAMES = ("global", "Window")
+
+
+def retainer_paths(
+    graph: HeapGraph, ords: Int64s | Iterable[int], *, limit: int = 5, sample: int = SAMPLE
+) -> tuple[RetainerPath, ...]:
+    """The commonest ways to some objects, each with how many of them it leads to.
+
+    With more than ``sample`` objects an even sample is looked at and counts are scaled up to all of them.
+    """
+    chosen = np.asarray(list(ords) if not isinstance(ords, np.ndarray) else ords, np.int64)
+    if not len(chosen):
+        return ()
+    looked_at = chosen[np.linspace(0, len(chosen) - 1, min(sample, len(chosen)), dtype=np.int64)]
+    groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    examples: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+    for node in looked_at:
+        steps = path_steps(graph, int(node))
+        key = tuple((without_indexes(edge), name) for edge, name in steps)
+        groups.setdefault(key, []).append(int(node))
+        examples.setdefault(key, steps)
+    scale = len(chosen) / len(looked_at)
+    found = [
+        RetainerPath(
+            steps=examples[key] if len(nodes) == 1 else key,
+            count=round(len(nodes) * scale),
+            retained_bytes=round(sum(int(graph.retained[node]) for node in nodes) * scale),
+        )
+        for key, nodes in groups.items()
+    ]
+    found.sort(key=lambda path: (-path.count, -path.retained_bytes, path.steps))
+    return tuple(found[:limit])
+
+
+def path_steps(graph: HeapGraph, node: int) -> tuple[tuple[str, str], ...]:
+    """The shortest way to one object, root first: (reference, class) pairs."""
+    steps = _join_repeated(_fold(graph, _walk_up(graph, node)))
+    if len(steps) > MAX_STEPS:
+        half = MAX_STEPS // 2
+        left_out = len(steps) - 2 * half
+        steps = [*steps[:half], (f"… {left_out:,} more …", ""), *steps[-half:]]
+    return tuple(steps)
+
+
+def _join_repeated(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    joined: list[tuple[str, str]] = []
+    for edge, name in steps:
+        last = joined[-1] if joined else ("", "")
+        if edge and last[1] == name and last[0] in (edge, edge + "*"):
+            joined[-1] = (edge + "*", name)
+        else:
+            joined.append((edge, name))
+    return joined
+
+
+def _walk_up(graph: HeapGraph, node: int) -> list[tuple[int, int]]:
+    """(edge, node) pairs from the root down; the edge of the first is -1 when the way has no visible start."""
+    first, retainer_edge, retainer_from = graph.retainers
+    distances, flags = graph.distances, graph.edge_flags
+    way: list[tuple[int, int]] = []
+    while node != graph.root and len(way) < _MAX_WALK:
+        row = slice(int(first[node]), int(first[node + 1]))
+        edges, sources = retainer_edge[row], retainer_from[row]
+        counted = (flags[edges] != 0) & (distances[sources] != NO_DISTANCE) & (distances[sources] < distances[node])
+        from_root = (sources == graph.root) & (flags[edges] != 0)
+        best = np.flatnonzero(from_root if from_root.any() else counted)
+        if not len(best):
+            way.append((-1, node))
+            break
+        at = int(best[np.argmin(distances[sources[best]])])
+        way.append((int(edges[at]), node))
+        node = int(sources[at])
+    way.reverse()
+    return way
+
+
+def _fold(graph: HeapGraph, way: list[tuple[int, int]]) -> list[tuple[str, str]]:
+    snapshot = graph.snapshot
+    folded_types = {snapshot.node_type_code(name) for name in _FOLDED_TYPES}
+    steps: list[tuple[str, str]] = []
+    pending = ""
+    for at, (edge, node) in enumerate(way):
+        text = _edge_text(graph, edge)
+        is_context = snapshot.strings[int(snapshot.node_name[node])].startswith("system / Context")
+        is_last = at == len(way) - 1
+        if (int(snapshot.node_type[node]) in folded_types or is_context) and not is_last:
+            pending = "" if is_context else pending + text
+            continue
+        joined = text if pending == "" or not text.startswith("[") else pending + text
+        pending = ""
+        steps.append((joined, node_label(graph, node)))
+    return steps
+
+
+def _edge_text(graph: HeapGraph, edge: int) -> str:
+    if edge < 0:
+        return ""
+    snapshot = graph.snapshot
+    kind = snapshot.header.edge_types[int(snapshot.edge_type[edge])]
+    name = int(snapshot.edge_name[edge])
+    if kind in ("element", "hidden"):
+        return reference(kind, name)
+    return reference(kind, snapshot.strings[name])
+
+
+def node_label(graph: HeapGraph, node: int) -> str:
+    """A node in one word: its class, functions by name, the global object as "(global)"."""
+    snapshot = graph.snapshot
+    name = snapshot.strings[int(snapshot.node_name[node])]
+    kind = snapshot.header.node_types[int(snapshot.node_type[node])]
+    if kind == "object" and (name in _GLOBAL_NAMES or name.startswith("global ")):
+        return "(global)"
+    if kind == "closure":
+        return f"{printable(name, 80)}()" if name else "(anonymous)()"
+    if kind in ("object", "native", "synthetic"):
+        return printable(
+            graph.classes.classes[int(graph.classes.class_of[node])].name if kind != "synthetic" else name, 100
+        )
+    return printable(f"({kind})", 100)

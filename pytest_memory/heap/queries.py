@@ -1,0 +1,336 @@
+"""Questions to one heap: largest classes, objects, collections, strings; the dominator tree; the pie.  Floor 3.
+
+Each answers with frozen rows of numbers and names, largest first and bounded; none prints.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.heap.graph import DETACHED, HeapGraph, spread_detachedness
+from pytest_memory.heap.names import ClassPattern, printable
+from pytest_memory.heap.paths import node_label
+
+Bools = NDArray[np.bool_]
+Int64s = NDArray[np.int64]
+
+_STRING_LIMIT = 1024
+"""V8 writes no more of a string than this: longer ones with one beginning cannot be told apart."""
+_ARRAY_HEADER_BYTES, _SLOT_BYTES = 16, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """A class: objects of non-zero size, their own bytes, and what would go with all of them."""
+
+    name: str
+    count: int
+    size_bytes: int
+    retained_bytes: int
+    script_id: int = -1
+    line: int = -1
+    column: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRow:
+    """One object.  ``distance``: steps from the global object (-5: unreachable; 100,000,000 and more: only the
+    virtual machine leads there)."""
+
+    node_id: int
+    name: str
+    kind: str
+    size_bytes: int
+    retained_bytes: int
+    distance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRow:
+    """A Map, Set, Array or object used as one, and how many entries hold references."""
+
+    container: ObjectRow
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StringRow:
+    """Equal strings.  ``wasted_bytes``: what all but one of them take.  ``truncated``: equal as far as known."""
+
+    text: str
+    count: int
+    size_bytes: int
+    wasted_bytes: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DominatorRow:
+    """A node of the dominator tree, top down; ``dominated`` counts what hangs below it, itself included."""
+
+    node: ObjectRow
+    depth: int
+    dominated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """The heap by kind, as in DevTools' pie: native and V8 parts sum up to ``total_bytes``; the rest of the V8
+    part is ``other_bytes``."""
+
+    total_bytes: int
+    native_bytes: int
+    typed_array_bytes: int
+    v8_bytes: int
+    code_bytes: int
+    string_bytes: int
+    js_array_bytes: int
+    system_bytes: int
+    other_bytes: int
+    node_count: int
+    edge_count: int
+    string_count: int
+    detached_count: int
+    orphan_count: int
+
+
+def class_rows(graph: HeapGraph, pattern: str | None = None, *, limit: int | None = None) -> tuple[ClassRow, ...]:
+    """Classes by retained size, largest first."""
+    wanted = ClassPattern(pattern)
+    table = graph.classes
+    rows = [
+        ClassRow(
+            name=printable(heap_class.name),
+            count=int(count),
+            size_bytes=int(size),
+            retained_bytes=int(retained),
+            script_id=heap_class.script_id,
+            line=heap_class.line,
+            column=heap_class.column,
+        )
+        for heap_class, (count, size, retained) in zip(table.classes, table.totals.tolist())
+        if count and wanted.fits(heap_class.name)
+    ]
+    rows.sort(key=lambda row: (-row.retained_bytes, row.name))
+    return tuple(rows[:limit])
+
+
+def object_row(graph: HeapGraph, node: int) -> ObjectRow:
+    snapshot = graph.snapshot
+    return ObjectRow(
+        node_id=int(snapshot.node_id[node]),
+        name=node_label(graph, node),
+        kind=snapshot.header.node_types[int(snapshot.node_type[node])],
+        size_bytes=int(graph.size[node]),
+        retained_bytes=int(graph.retained[node]),
+        distance=int(graph.distances[node]),
+    )
+
+
+def members(graph: HeapGraph, pattern: str | None) -> Int64s:
+    """Ordinals of the objects whose class a pattern fits."""
+    wanted = ClassPattern(pattern)
+    table = graph.classes
+    fitting = np.array([wanted.fits(heap_class.name) for heap_class in table.classes], np.bool_)
+    return np.flatnonzero(fitting[table.class_of] & (graph.size > 0))
+
+
+def largest_objects(graph: HeapGraph, pattern: str | None = None, *, limit: int = 20) -> tuple[ObjectRow, ...]:
+    """Objects by retained size.  Without a pattern: what an app allocates, not V8's own nodes or the roots."""
+    ords = members(graph, pattern) if pattern is not None else np.flatnonzero(_is_apps(graph))
+    return tuple(object_row(graph, int(node)) for node in _top(ords, graph.retained[ords], limit))
+
+
+def largest_collections(graph: HeapGraph, *, limit: int = 20) -> tuple[CollectionRow, ...]:
+    """Containers by number of entries that hold references."""
+    lengths = collection_lengths(graph)
+    ords = np.flatnonzero(_is_apps(graph) & (lengths > 0))
+    return tuple(
+        CollectionRow(container=object_row(graph, int(node)), length=int(lengths[node]))
+        for node in _top(ords, lengths[ords], limit)
+    )
+
+
+def collection_lengths(graph: HeapGraph) -> Int64s:
+    """Entries by ord: elements and properties of arrays and objects, entries of Maps and Sets, 0 for the rest.
+
+    Entries without any reference (small integers) leave no trace in a snapshot and are not counted.
+    """
+    snapshot = graph.snapshot
+    first, types = snapshot.first_edge, snapshot.header.edge_types
+    is_entry = np.array([name in ("element", "property") for name in types], np.bool_)[snapshot.edge_type]
+    running = np.zeros(snapshot.edge_count + 1, np.int32)
+    np.cumsum(is_entry, out=running[1:], dtype=np.int32)
+    lengths: Int64s = (running[first[1:]] - running[first[:-1]]).astype(np.int64)
+    lengths[snapshot.node_type != snapshot.node_type_code("object")] = 0
+    table_name = snapshot.strings.find("table")
+    if table_name >= 0:
+        internal = snapshot.edge_type_code("internal")
+        edges = np.flatnonzero((snapshot.edge_name == table_name) & (snapshot.edge_type == internal))
+        owners = np.searchsorted(first, edges, side="right") - 1
+        for owner, edge in zip(owners, edges):
+            entry_slots = _entry_slots(snapshot.strings[int(snapshot.node_name[owner])])
+            if entry_slots:
+                lengths[owner] = _table_length(graph, int(snapshot.edge_to[edge]), entry_slots)
+    return lengths
+
+
+def _entry_slots(class_name: str) -> int:
+    """Slots an entry takes in the ordered hash table: key, value and chain of a Map; key and chain of a Set."""
+    return {"Map": 3, "Set": 2}.get(
+        class_name, 3 if class_name.endswith("Map") else 2 if class_name.endswith("Set") else 0
+    )
+
+
+def _table_length(graph: HeapGraph, table: int, entry_slots: int) -> int:
+    """Distinct entries of an ordered hash table: three counters, then buckets, then two entries a bucket."""
+    snapshot = graph.snapshot
+    slots = (int(snapshot.node_size[table]) - _ARRAY_HEADER_BYTES) // _SLOT_BYTES
+    start = 3 + max(0, (slots - 3) // (1 + 2 * entry_slots))
+    entries = set()
+    for edge in range(int(snapshot.first_edge[table]), int(snapshot.first_edge[table + 1])):
+        name = snapshot.strings.raw(int(snapshot.edge_name[edge]))
+        if name.isdigit() and int(name) >= start:
+            entries.add((int(name) - start) // entry_slots)
+    return len(entries)
+
+
+def duplicate_strings(graph: HeapGraph, *, limit: int = 20) -> tuple[StringRow, ...]:
+    """Strings that are there more than once, by wasted bytes."""
+    snapshot = graph.snapshot
+    ords = np.flatnonzero((snapshot.node_type == snapshot.node_type_code("string")) & (graph.size > 0))
+    text, where, counts = np.unique(snapshot.node_name[ords], return_inverse=True, return_counts=True)
+    sizes = np.bincount(where, weights=graph.size[ords].astype(np.float64), minlength=len(text)).astype(np.int64)
+    wasted = sizes - sizes // np.maximum(counts, 1)
+    wasted[counts < 2] = 0
+    best = _top(np.arange(len(text)), wasted, limit)
+    return tuple(_string_row(graph, int(text[at]), int(counts[at]), int(sizes[at])) for at in best if counts[at] > 1)
+
+
+def find_strings(graph: HeapGraph, part: str, *, limit: int = 20) -> tuple[StringRow, ...]:
+    """Strings on the heap that contain ``part``, by size."""
+    snapshot = graph.snapshot
+    indexes = snapshot.strings.containing(part)
+    ords = np.flatnonzero((snapshot.node_type == snapshot.node_type_code("string")) & (graph.size > 0))
+    wanted = np.zeros(len(snapshot.strings), np.bool_)
+    wanted[indexes] = True
+    ords = ords[wanted[snapshot.node_name[ords]]]
+    by_text: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for node in ords:
+        total = by_text[int(snapshot.node_name[node])]
+        total[0] += 1
+        total[1] += int(graph.size[node])
+    best = sorted(by_text.items(), key=lambda item: (-item[1][1], item[0]))[:limit]
+    return tuple(_string_row(graph, text, count, size) for text, (count, size) in best)
+
+
+def _string_row(graph: HeapGraph, text: int, count: int, size: int) -> StringRow:
+    decoded = graph.snapshot.strings[text]
+    return StringRow(
+        text=printable(decoded),
+        count=count,
+        size_bytes=size,
+        wasted_bytes=size - size // count,
+        truncated=len(decoded) >= _STRING_LIMIT,
+    )
+
+
+def dominator_rows(
+    graph: HeapGraph, *, depth: int = 4, per_node: int = 5, least_share: float = 0.01, start: int | None = None
+) -> tuple[DominatorRow, ...]:
+    """The dominator tree top down, depth first: the largest children of each node, as far as they matter.
+
+    ``least_share``: children that retain less of the whole heap are left out.
+    """
+    least = least_share * graph.total_bytes
+    rows: list[DominatorRow] = []
+    waiting = [(graph.root if start is None else start, 0)]
+    while waiting:
+        node, level = waiting.pop()
+        dominated = int(graph.tree.tree_size[graph.tree_position[node]])
+        rows.append(DominatorRow(node=object_row(graph, node), depth=level, dominated=dominated))
+        if level < depth:
+            children = graph.children(node).astype(np.int64)
+            best = [int(child) for child in _top(children, graph.retained[children], per_node)]
+            waiting += [(child, level + 1) for child in reversed(best) if graph.retained[child] >= least]
+    return tuple(rows)
+
+
+def statistics(graph: HeapGraph) -> Statistics:
+    """Sizes by kind, as DevTools' statistics view counts them."""
+    snapshot, size = graph.snapshot, graph.size
+
+    def total(*type_names: str) -> int:
+        codes = [snapshot.node_type_code(name) for name in type_names]
+        return int(size[np.isin(snapshot.node_type, codes)].sum())
+
+    native = total("native") + snapshot.header.extra_native_bytes
+    code, system = total("code"), total("hidden")
+    strings = total("string", "concatenated string", "sliced string")
+    buffers = snapshot.strings.find("system / JSArrayBufferData")
+    is_native = snapshot.node_type == snapshot.node_type_code("native")
+    typed = int(size[is_native & (snapshot.node_name == buffers)].sum()) if buffers >= 0 else 0
+    arrays = _js_array_bytes(graph)
+    v8 = graph.total_bytes - native
+    return Statistics(
+        total_bytes=graph.total_bytes,
+        native_bytes=native,
+        typed_array_bytes=typed,
+        v8_bytes=v8,
+        code_bytes=code,
+        string_bytes=strings,
+        js_array_bytes=arrays,
+        system_bytes=system,
+        other_bytes=v8 - code - strings - arrays - system,
+        node_count=snapshot.node_count,
+        edge_count=snapshot.edge_count,
+        string_count=len(snapshot.strings),
+        detached_count=int((spread_detachedness(snapshot) == DETACHED).sum()),
+        orphan_count=graph.orphan_count,
+    )
+
+
+def _js_array_bytes(graph: HeapGraph) -> int:
+    """Arrays with their element stores, where the store has no other owner."""
+    snapshot, size = graph.snapshot, graph.size
+    name, elements = snapshot.strings.find("Array"), snapshot.strings.find("elements")
+    if name < 0:
+        return 0
+    others = ("hidden", "native", "code", "concatenated string", "sliced string", "string")
+    codes = [snapshot.node_type_code(kind) for kind in others]
+    is_array = (snapshot.node_name == name) & ~np.isin(snapshot.node_type, codes)
+    total = int(size[is_array].sum())
+    if elements < 0:
+        return total
+    internal = snapshot.edge_type_code("internal")
+    edges = np.flatnonzero((snapshot.edge_name == elements) & (snapshot.edge_type == internal))
+    owners = np.searchsorted(snapshot.first_edge, edges, side="right") - 1
+    edges, owners = edges[is_array[owners]], owners[is_array[owners]]
+    _, first_of_owner = np.unique(owners, return_index=True)
+    stores = snapshot.edge_to[edges[first_of_owner]]
+    retainers = np.bincount(snapshot.edge_to, minlength=snapshot.node_count)
+    return total + int(size[stores[retainers[stores] == 1]].sum())
+
+
+def _is_apps(graph: HeapGraph) -> Bools:
+    """Objects and functions an app can name; not the global object itself, which holds everything."""
+    snapshot = graph.snapshot
+    codes = [snapshot.node_type_code(name) for name in ("object", "closure")]
+    mine = np.isin(snapshot.node_type, codes)
+    row = slice(int(snapshot.first_edge[graph.root]), int(snapshot.first_edge[graph.root + 1]))
+    mine[snapshot.edge_to[row]] = False
+    return mine
+
+
+def _top(ords: Int64s, weight: Int64s, limit: int) -> Int64s:
+    """The ``limit`` ordinals of greatest weight, greatest first; equal ones in file order."""
+    if len(ords) > 4 * limit:
+        part = np.argpartition(-weight, limit)[: limit + 1]
+        least = weight[part].min() if len(part) else 0
+        keep = np.flatnonzero(weight >= least)
+        ords, weight = ords[keep], weight[keep]
+    return ords[np.lexsort((ords, -weight))[:limit]]
