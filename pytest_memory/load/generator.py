@@ -179,10 +179,7 @@ class LoadGenerator:
         target's weight counts).  The order is fixed and even, so that equal runs are equal."""
         if isinstance(targets, Mapping):
             targets = [Target(url=url, weight=weight) for url, weight in targets.items()]
-        flows = [
-            [_as_target(step) for step in one] if isinstance(one, (list, tuple)) else [_as_target(one)]
-            for one in targets
-        ]
+        flows = [_as_flow(one) for one in targets]
         if not flows or not all(flows):
             raise ConfigError(f"the mix is {targets!r}; expected at least one target", slug="config-load")
         return self._run_flows(flows, [flow[0].weight for flow in flows], options)

@@ -254,22 +254,24 @@ class FullReader(ResponseReader):
             return body
         if encoding not in ("gzip", "x-gzip", "deflate"):
             raise WireError("content-encoding", f"content-encoding is {encoding!r}; expected gzip or deflate")
-        try:
-            # 47: zlib or gzip, told apart by the header; -15: the raw deflate some servers send as "deflate".
-            return _inflate(body, 47)
-        except zlib.error:
-            try:
-                return _inflate(body, -15)
-            except zlib.error as error:
-                raise WireError("content-encoding", f"the {encoding} body is broken: {error}") from None
+        # 47: zlib or gzip, told apart by the header; -15: the raw deflate some servers send as "deflate".
+        for window_bits in (47,) if "gzip" in encoding else (47, -15):
+            plain = _inflate(body, window_bits)
+            if plain is not None:
+                return plain
+        raise WireError("content-encoding", f"the {encoding} body is broken: {body[:40]!r}")
 
 
-def _inflate(body: bytes, window_bits: int) -> bytes:
+def _inflate(body: bytes, window_bits: int) -> bytes | None:
+    """``body`` decompressed, or None when it is not whole or not in this form."""
     inflater = zlib.decompressobj(window_bits)
-    plain = inflater.decompress(body, MAX_KEPT_BODY_BYTES)
+    try:
+        plain = inflater.decompress(body, MAX_KEPT_BODY_BYTES)
+    except zlib.error:
+        return None
     if inflater.unconsumed_tail:
         raise WireError("body-too-large", f"a body of more than {MAX_KEPT_BODY_BYTES} bytes is not looked into")
-    return plain
+    return plain if inflater.eof else None
 
 
 def _last_head(received: bytes) -> bytes:

@@ -15,12 +15,23 @@ function json(res, status, value, headers = {}) {
   res.end(body);
 }
 
+// Whoever only looks at the counts is not among them; a look has a connection of its own.
+function exclude(req) {
+  req.socket.excluded = true;
+  counts.requests--;
+  counts.connections--;
+  counts.open--;
+}
+
 const routes = {
   '/health': (req, res) => json(res, 200, { ok: true }),
-  '/counts': (req, res) => json(res, 200, { ...counts, distinct: seen.size }),
+  '/counts': (req, res) => { exclude(req); json(res, 200, { ...counts, distinct: seen.size }); },
   '/reset': (req, res) => {
     for (const key of Object.keys(counts)) if (key !== 'open') counts[key] = 0;
     seen.clear();
+    flaky = 0;
+    req.socket.excluded = true;
+    counts.open--;
     json(res, 200, {});
   },
   '/chunked': (req, res) => { res.write('a'.repeat(1000)); res.end('b'.repeat(1000)); },
@@ -105,7 +116,7 @@ server.keepAliveTimeout = Number(process.env.KEEP_ALIVE_MS || 5000);
 server.on(tls ? 'secureConnection' : 'connection', (socket) => {
   counts.connections++;
   counts.open++;
-  socket.on('close', () => { counts.open--; });
+  socket.on('close', () => { if (!socket.excluded) counts.open--; });
   socket.on('error', () => {});
 });
 server.listen(Number(process.env.PORT || 0), '127.0.0.1', () => console.log(JSON.stringify({ port: server.address().port })));
