@@ -162,9 +162,14 @@ def _open_socket(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 def _host_header(host: str, port: int) -> str:
-    """Node accepts addresses and ``localhost`` only, against DNS rebinding; a tunnel's name must not show."""
+    """What Node lets pass, against DNS rebinding: addresses of a host, and ``localhost`` in place of other names.
+
+    0.0.0.0 and :: are no host's address; an inspector bound to them reports them in its URL all the same.
+    """
     try:
-        ipaddress.ip_address(host)
+        named = not ipaddress.ip_address(host).is_unspecified
     except ValueError:
+        named = False
+    if not named:
         return f"localhost:{port}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

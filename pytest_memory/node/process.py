@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -35,7 +36,7 @@ class _Backing(Protocol):
     """What a started and an attached app have in common."""
 
     @property
-    def app(self) -> psutil.Process: ...
+    def pid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
     @property
@@ -100,15 +101,13 @@ class NodeApp:
     @property
     def port(self) -> int:
         """The TCP port of ``url``."""
-        import urllib.parse
-
-        parts = urllib.parse.urlsplit(self.url)
+        parts = urlsplit(self.url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
     def pid(self) -> int:
         """The process that is the app: the one that listens, behind npm, shells and launchers."""
-        return self._backing.app.pid
+        return self._backing.pid
 
     @property
     def processes(self) -> tuple[ProcessRecord, ...]:
@@ -227,14 +226,14 @@ class NodeApp:
         Raises AppError[app-not-stopped] when a process outlives SIGKILL.
         """
         with self._lock:
-            # Connections first: a process waits for its inspector's clients before it exits.
-            for inspector in self._inspectors.values():
-                inspector.close()
-            self._inspectors.clear()
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            inspectors, self._inspectors = self._inspectors, {}
+            client, self._client = self._client, None
             self._stopped = True
+        # Connections first: a process waits for its inspector's clients before it exits.
+        for inspector in inspectors.values():
+            inspector.close()
+        if client is not None:
+            client.close()
         self._backing.stop()
 
     def __enter__(self) -> NodeApp:

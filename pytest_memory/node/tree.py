@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -42,18 +43,19 @@ class ProcessTree:
                     pass
 
     def alive(self) -> list[psutil.Process]:
-        """Known processes and their descendants that live (zombies do not), parents before children.  A cheap look."""
-        for process in list(self._known.values()):
-            try:
-                for child in process.children(recursive=True):
-                    self._known.setdefault(child.pid, child)
-            except psutil.Error:
-                pass
+        """Known processes and their descendants that live (zombies do not), parents before children."""
         self._known = {pid: process for pid, process in self._known.items() if is_alive(process)}
+        children = _children_by_parent()
+        waiting = list(self._known)
+        while waiting:
+            for child in children[waiting.pop()]:
+                if child.pid not in self._known and is_alive(child):
+                    self._known[child.pid] = child
+                    waiting.append(child.pid)
         return sorted(self._known.values(), key=lambda process: (_created(process), process.pid))
 
     def all_alive(self) -> list[psutil.Process]:
-        """Like ``alive``, and whoever escaped to another parent: looks at every process of the machine."""
+        """Like ``alive``, and whoever escaped to another parent: looks at the environment of every process."""
         own = os.getpid()
         for process in psutil.process_iter():
             if process.pid != own and process.pid not in self._known and self._belongs(process):
@@ -105,6 +107,17 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _children_by_parent() -> defaultdict[int, list[psutil.Process]]:
+    """One pass over the machine's processes, where psutil's own ``children`` makes one per process asked."""
+    children: defaultdict[int, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.process_iter():
+        try:
+            children[process.ppid()].append(process)
+        except psutil.Error:
+            continue
+    return children
 
 
 def _created(process: psutil.Process) -> float:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support.apps import APPS, is_gone, leftovers, marked_processes, wait_until
 
-from pytest_memory.errors import AppError, ConfigError, InspectorError
+from pytest_memory.errors import AppError, ConfigError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
 
@@ -214,6 +214,18 @@ def test_the_apps_own_inspect_flag_is_shared(start_app: StartApp, flag: str) -> 
     assert app.evaluate("process.execArgv.join()") == flag
 
 
+def test_an_inspector_opened_to_the_world_by_the_apps_own_flag_is_warned_of(start_app: StartApp) -> None:
+    app = start_app(["node", "--inspect=0.0.0.0:0", "hello.js"])
+    with pytest.warns(PytestMemoryWarning, match="reachable beyond this machine"):
+        assert app.evaluate("1") == 1
+
+
+def test_the_app_is_found_behind_nodes_own_watcher(start_app: StartApp) -> None:
+    app = start_app(["node", "--watch", "hello.js"], ready="/")
+    assert app.evaluate("process.pid") == app.pid
+    assert roles(app) == ["app", "wrapper"]
+
+
 def test_an_app_that_uses_sigusr1_itself_is_not_disturbed(start_app: StartApp) -> None:
     app = start_app("sigusr1.js", ready="log:ready")
     assert app.evaluate("process.pid") == app.pid
@@ -254,6 +266,16 @@ def test_the_true_exit_status_is_reported_with_an_inspector_attached(
     assert error.value.exit_status == status
     if path == "/throw":
         assert "thrown on request" in str(error.value)
+
+
+def test_a_script_that_just_ends_can_be_watched_too(start_app: StartApp) -> None:
+    app = start_app(["exits.js", "0", "50"], ready=None)
+    assert app.wait(10) == 0
+    assert app.pid > 0
+    with pytest.raises(AppError, match="exited with status 0") as error:
+        app.check()
+    assert (error.value.slug, error.value.exit_status) == ("app-died", 0)
+    assert app.processes == ()
 
 
 def test_a_last_sample_can_be_taken_of_an_app_that_exits(start_app: StartApp) -> None:
