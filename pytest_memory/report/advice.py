@@ -5,7 +5,7 @@ A recommendation never stands alone: it carries the sentence of the finding, est
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,25 +46,26 @@ _PATTERNS: Mapping[str, _Pattern] = {
         "their work is done",
     ),
     "growing-collection": _Pattern(
-        headline="the collection {subject} grows without bound",
+        headline="the collection {subject} keeps growing",
         action="bound {subject}: a maximum size, a time to live, or a WeakMap keyed by the object's owner",
     ),
     "unbounded-cache": _Pattern(
-        headline="the cache {subject} grows without bound",
+        headline="the cache {subject} keeps growing",
         action="give the cache {subject} a maximum size or a time to live",
     ),
     "timer": _Pattern(
-        headline="timers accumulate: {subject}",
+        headline="functions held by timers accumulate: {subject}",
         action="keep the handle of each setInterval/setTimeout and clear it when its work is done",
     ),
     "listener": _Pattern(
-        headline="event listeners accumulate: {subject}",
+        headline="functions registered as event listeners accumulate: {subject}",
         action="remove the listener when the request ends (off, once, or an AbortSignal), or register it once at start",
     ),
-    "closure": _Pattern(
-        headline="closures accumulate: {subject}",
-        action="find who keeps these functions (listener, queue, cache) and let them go: each holds its whole scope",
+    "growing-function": _Pattern(
+        headline="functions made at one place accumulate: {subject}",
+        action="find who keeps these functions and let them go: each holds the whole scope it was made in",
     ),
+    "allocation-site": _Pattern(headline="allocated by {subject}"),
     "promise": _Pattern(
         headline="promises stay pending: {subject}",
         action="settle every promise: add a timeout or an AbortSignal to what it waits for",
@@ -139,9 +140,10 @@ _KIND_ACTIONS: Mapping[str, str] = {
 }
 
 
-def finding_sentence(finding: Finding) -> str:
-    """One finding in one line: what it is, the evidence, and where."""
-    evidence = evidence_text({key: value for key, value in finding.evidence.items() if key not in _SHOWN_APART})
+def finding_sentence(finding: Finding, unit: str = "unit") -> str:
+    """One finding in one line: what it is, the evidence, and where; ``unit`` is what its units of work are."""
+    shown = {key: value for key, value in finding.evidence.items() if key not in _SHOWN_APART}
+    evidence = evidence_text(shown, unit)
     headline = _headline(finding)
     sentence = f"{headline} ({evidence})" if evidence else headline
     return f"{sentence}, at {words.clean(finding.location)}" if finding.location else sentence
@@ -161,36 +163,59 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
 
 
-_COUNTED = {"count_delta": "objects", "entries_delta": "entries", "objects_delta": "objects"}
+# How the evidence of heap findings is said; what is not listed says its own name.
+_SAID: Mapping[str, Callable[[int], str]] = {
+    "count_delta": lambda value: f"{words.format_signed_count(value)} objects",
+    "entries_delta": lambda value: f"{words.format_signed_count(value)} entries",
+    "size_delta_bytes": lambda value: f"{words.format_change(value)} in size",
+    "retained_bytes": lambda value: f"{words.format_change(value)} retained",
+    "size_bytes": format_size,
+    "new": lambda value: f"{format_count(value)} new",
+    "deleted": lambda value: f"{format_count(value)} deleted" if value else "",
+    "count": lambda value: f"{format_count(value)} by now",
+    "node_id": lambda value: f"id @{value}",
+}
 
 
-def evidence_text(evidence: words.Detail) -> str:
-    """``{"count_delta": 2000, "per_unit_bytes": 96}`` → ``"+2,000 objects, per unit 96 B"``."""
-    return ", ".join(_evidence(key, value) for key, value in evidence.items() if value is not None and value != "")
+def evidence_text(evidence: words.Detail, unit: str = "unit") -> str:
+    """``{"count_delta": 2000, "retained_bytes": 2_048_000, "units": 2000}`` →
+    ``"+2,000 objects, +2.05 MB retained, 1,024 B/request in 2,000 requests"``."""
+    left = {key: value for key, value in evidence.items() if value is not None and value != ""}
+    parts = []
+    before, after = left.pop("length_before", None), left.pop("length_after", None)
+    if isinstance(before, int) and isinstance(after, int):
+        parts.append(f"{format_count(before)} → {format_count(after)} entries")
+    units = left.pop("units", None)
+    parts.extend(_evidence(key, value) for key, value in left.items())
+    if isinstance(units, int) and units:
+        parts.append(_pace(left.get("retained_bytes"), units, unit))
+    return ", ".join(part for part in parts if part)
+
+
+def _pace(retained_bytes: object, units: int, unit: str) -> str:
+    work = f"in {words.plural(unit, units)}"
+    return f"{words.format_rate(retained_bytes / units, unit)} {work}" if isinstance(retained_bytes, int) else work
 
 
 def _evidence(key: str, value: str | int | float | bool | None) -> str:
-    name, text = key, words.clean(str(value), 120)
     if isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, (int, float)):
-        name, text = _evidence_number(key, value)
-    return f"{words.spoken(name)} {text}".lstrip()
+        return f"{words.spoken(key)} {'yes' if value else 'no'}"
+    if isinstance(value, int) and key in _SAID:
+        return _SAID[key](value)
+    if isinstance(value, (int, float)):
+        return _evidence_number(key, value)
+    return f"{words.spoken(key)} {words.clean(str(value), 120)}"
 
 
-def _evidence_number(key: str, value: int | float) -> tuple[str, str]:
-    if key in _COUNTED and isinstance(value, int):
-        return "", f"{words.format_signed_count(value)} {_COUNTED[key]}"
-    change = "delta" in key or "growth" in key
-    if key.endswith("_bytes"):
-        return key.removesuffix("_bytes"), words.format_change(value) if change else format_size(value)
-    if key.endswith("_s"):
-        return key.removesuffix("_s"), format_duration(value)
-    if key.endswith(("_percent", "_pct")):
-        return key.rpartition("_")[0], f"{value:.3g} %"
-    if isinstance(value, int):
-        return key, words.format_signed_count(value) if change else format_count(value)
-    return key, f"{value:.3g}"
+def _evidence_number(key: str, value: int | float) -> str:
+    name, _, measure = key.rpartition("_")
+    if measure == "bytes":
+        return f"{words.spoken(name)} {format_size(value)}"
+    if measure == "s":
+        return f"{words.spoken(name)} {format_duration(value)}"
+    if measure == "percent":
+        return f"{words.spoken(name)} {value:.3g} %"
+    return f"{words.spoken(key)} {format_count(value) if isinstance(value, int) else f'{value:.3g}'}"
 
 
 def path_text(path: RetainerPath, max_steps: int = MAX_PATH_STEPS) -> str:
@@ -259,7 +284,7 @@ def recommendations(result: RunResult, leak_sentences: Mapping[str, str]) -> tup
     """What to do next, worst first: from findings, from leaks nothing explains, from reasons that name a remedy.
 
     ``leak_sentences`` words each leak estimate by its kind (`report.view` makes them)."""
-    advice = [_from_finding(finding) for finding in worst_first(result.findings)]
+    advice = [_from_finding(finding, result.unit) for finding in worst_first(result.findings)]
     if not any(item.action for item in advice):
         advice = [*advice, *(_from_leak(leak, leak_sentences) for leak in result.verdict.leaks)]
     advice.extend(_from_reasons(result))
@@ -270,13 +295,13 @@ def recommendations(result: RunResult, leak_sentences: Mapping[str, str]) -> tup
     return tuple(sorted(unique.values(), key=lambda item: _SEVERITIES.index(item.severity)))
 
 
-def _from_finding(finding: Finding) -> Recommendation:
+def _from_finding(finding: Finding, unit: str) -> Recommendation:
     pattern = _PATTERNS.get(finding.slug)
     action = pattern.action.format(subject=words.clean(finding.subject, 80)) if pattern else ""
     return Recommendation(
         severity=finding.severity,
         action=action,
-        evidence=finding_sentence(finding),
+        evidence=finding_sentence(finding, unit),
         location=words.clean(finding.location or ""),
     )
 

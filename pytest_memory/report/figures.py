@@ -354,21 +354,22 @@ def treemap(nodes: Sequence[TreeNode]) -> Figure | None:
 
 
 def _largest(nodes: Sequence[TreeNode]) -> list[TreeNode]:
-    """The largest nodes, and only those whose parents are kept: plotly drops a whole map with an unknown parent."""
-    kept: dict[str, TreeNode] = {}
-    for node in sorted(nodes, key=lambda node: -node.retained_bytes)[:MAX_TREEMAP_NODES]:
-        kept[node.id] = node
-    while orphans := [node.id for node in kept.values() if node.parent and node.parent not in kept]:
-        for orphan in orphans:
-            del kept[orphan]
-    return list(kept.values())
+    """The largest nodes that hang on a root by kept ones, parents first: plotly draws nothing with a parent unknown."""
+    by_size = sorted(nodes, key=lambda node: (bool(node.parent), -node.retained_bytes))[:MAX_TREEMAP_NODES]
+    children: dict[str, list[TreeNode]] = {}
+    for node in by_size:
+        children.setdefault(node.parent, []).append(node)
+    kept = children.pop("", [])
+    for node in kept:  # grows while it is walked
+        kept.extend(children.pop(node.id, []))
+    return kept
 
 
 def _covering(nodes: Sequence[TreeNode]) -> list[int]:
     """Each node's size, at least that of its children together: plotly draws nothing at all otherwise."""
     inside: dict[str, int] = {}
     sizes: dict[str, int] = {}
-    for node in reversed(nodes):  # largest first, so a parent is visited after its children
+    for node in reversed(nodes):
         sizes[node.id] = max(node.retained_bytes, inside.get(node.id, 0))
         inside[node.parent] = inside.get(node.parent, 0) + sizes[node.id]
     return [sizes[node.id] for node in nodes]

@@ -90,7 +90,10 @@ def _details(result: RunResult) -> str:
     ):
         if table:
             parts.append(f"**{table.title}**\n\n{markdown_table(table)}")
-    findings = [f"- {_inline(advice.finding_sentence(finding))}" for finding in advice.worst_first(result.findings)[:5]]
+    findings = [
+        f"- {_inline(advice.finding_sentence(finding, result.unit))}"
+        for finding in advice.worst_first(result.findings)[:5]
+    ]
     paths = [_code(advice.path_text(path)) for finding in result.findings for path in finding.paths][:3]
     findings.extend(f"- held by {path}" for path in paths)
     findings.extend(f"- **{_inline(item.action)}**" for item in view.recommendations(result)[:3])
@@ -127,9 +130,9 @@ def _bounded(sections: Sequence[str], limit: int) -> str:
     return "\n".join(kept)
 
 
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # "@" and "#" would notify people and link issues, and a name must do neither.
-_MARKDOWN = str.maketrans({char: f"\\{char}" for char in r"\`*_{}[]~|"} | {"@": "@\u200b", "#": "#\u200b"})
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@\u200b", "#": "#\u200b"})
+_MARKDOWN = str.maketrans({char: f"\\{char}" for char in r"\`*_{}[]~|"})
 
 
 def _html(text: str) -> str:

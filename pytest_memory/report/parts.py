@@ -83,7 +83,7 @@ def make_part(
         static_curve=assets.static_curve(curve.times, curve.values),
         figures=figures.result_figures(result, tree),
         recommendations=view.recommendations(result),
-        findings=tuple((finding.severity, advice.finding_sentence(finding)) for finding in findings),
+        findings=tuple((finding.severity, advice.finding_sentence(finding, result.unit)) for finding in findings),
         paths=held_by(findings),
         tables=tuple(table for table in _tables(result) if table),
         load=tuple((view.load_sentence(load), tuple(view.load_details(load))) for load in result.load[:MAX_PATHS]),

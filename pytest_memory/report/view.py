@@ -43,7 +43,7 @@ def verdict_line(result: RunResult) -> str:
 
 
 def _why_unjudged(result: RunResult) -> str:
-    said = [advice.finding_sentence(finding) for finding in _findings(result)]
+    said = [advice.finding_sentence(finding, result.unit) for finding in _findings(result)]
     said.extend(advice.note_sentence(note) for note in result.notes)
     return said[0] if said else "nothing was judged"
 
@@ -196,7 +196,9 @@ def failure_text(result: RunResult, verbose: bool = False) -> str:
     parts = ["\n".join([leading, *others[: 4 * factor]])]
     parts.extend(_table_parts(result, factor))
     limit = _MAX_FINDINGS * factor
-    parts.append(_bullets("findings", _findings(result), advice.finding_sentence, limit))
+    parts.append(
+        _bullets("findings", _findings(result), lambda item: advice.finding_sentence(item, result.unit), limit)
+    )
     parts.append(_bullets("held by", _paths(result), _path_lines, _MAX_PATHS * factor))
     parts.append(_bullets("notes", result.notes, advice.note_sentence, limit))
     parts.append(_bullets("what to do", recommendations(result), lambda item: item.action, _MAX_PATHS * factor))

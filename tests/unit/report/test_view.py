@@ -156,7 +156,7 @@ def test_an_unknown_finding_is_worded_from_its_slug_and_evidence():
     finding = Finding(
         slug="moon-phase", severity="info", subject="full", evidence={"size_bytes": 2000, "wait_s": 0.5, "on": True}
     )
-    assert advice.finding_sentence(finding) == "moon phase: full (size 2.00 KB, wait 500 ms, on yes)"
+    assert advice.finding_sentence(finding) == "moon phase: full (2.00 KB, wait 500 ms, on yes)"
 
 
 def test_a_finding_with_a_message_says_it():

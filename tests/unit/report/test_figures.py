@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from support import result_factory as factory
+
+from pytest_memory.model import LeakEstimate, Phase, RunResult, Verdict
+from pytest_memory.report import figures
+from pytest_memory.report.figures import TreeNode
+
+
+def names(figure):
+    return [trace["name"] for trace in figure["data"]]
+
+
+@pytest.mark.parametrize("result", [*factory.every_kind(), factory.xss()], ids=lambda result: result.test_id[:40])
+def test_every_figure_is_plain_json(result):
+    made = figures.result_figures(result)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_nothing_measured_gives_no_figure():
+    assert figures.result_figures(RunResult(test_id="bare")) == {}
+
+
+def test_the_timeline_has_curves_pauses_phases_and_the_limit():
+    figure = figures.timeline(factory.healthy())
+    assert names(figure)[:4] == ["heap used", "RSS", "external", "heap total"]
+    assert "heap limit (50MB)" in names(figure)
+    assert {"scavenge", "mark-compact", "mark-compact (forced)"} <= set(names(figure))
+    assert [label["text"] for label in figure["layout"]["annotations"]] == ["warm-up", "load", "settle"]
+    assert len(figure["layout"]["shapes"]) == 3
+
+
+def test_the_limit_line_lies_at_the_settled_start_plus_the_limit():
+    figure = figures.timeline(factory.healthy())
+    (limit,) = [trace for trace in figure["data"] if trace["name"].startswith("heap limit")]
+    assert limit["y"] == [62.1, 62.1]
+
+
+def test_a_long_run_is_thinned_and_keeps_its_spike():
+    samples = factory.samples(10_000, start=12e6, end=13e6)
+    peak = max(sample.heap_used_bytes or 0 for sample in samples)
+    figure = figures.timeline(replace(factory.healthy(), samples=samples, gc_events=factory.gc_events(1000, 20_000)))
+    heap = figure["data"][0]
+    assert max(value for value in heap["y"] if value is not None) == pytest.approx(peak / 1e6, rel=1e-3)
+    assert None in heap["y"], "a blocked loop must show as a gap"
+    assert all(len(trace["x"]) <= 400 for trace in figure["data"])
+
+
+def test_rounds_show_readings_interval_fit_and_limit():
+    figure = figures.rounds(factory.leaking())
+    assert names(figure) == ["95 % interval", "fit: 1,024 B/request", "limit: 100 B/request", "settled heap growth"]
+    readings = figure["data"][-1]
+    assert readings["x"] == list(range(0, 2001, 250))
+    assert readings["y"][0] == 0
+
+
+def test_an_unbounded_interval_is_not_drawn():
+    leak = LeakEstimate(
+        kind="heap", outcome="inconclusive", reason="too-short", slope=5, low=float("-inf"), high=float("inf"), limit=8
+    )
+    result = replace(factory.leaking(), verdict=Verdict(outcome="inconclusive", leaks=(leak,)))
+    assert "95 % interval" not in names(figures.rounds(result))
+
+
+def test_load_runs_follow_one_another():
+    loads = [factory.load(duration_s=5), factory.load(duration_s=5, errors=10)]
+    figure = figures.latency(loads)
+    assert figure["data"][0]["x"] == list(range(10))
+    assert names(figure) == ["p50", "p99", "errors"]
+    assert figures.latency([replace(factory.load(), series=())]) is None
+
+
+def test_series_differ_by_more_than_colour():
+    looks = [(curve.color, curve.dash) for curve in figures._CURVES]
+    assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == len(looks)
+    marks = list(figures._GC_MARKS.values())
+    assert len({symbol for _, symbol in marks}) == len(marks)
+
+
+def test_names_in_figures_are_text_not_markup():
+    result = replace(factory.healthy(), phases=(Phase(name="<b onload=x>&", start_s=0, end_s=20),))
+    (label,) = figures.timeline(result)["layout"]["annotations"]
+    assert label["text"] == "&lt;b onload=x&gt;&amp;"
+
+
+def test_a_treemap_keeps_the_largest_with_their_parents_and_covers_children():
+    nodes = [TreeNode(id="root", parent="", name="(GC roots)", retained_bytes=100)]
+    nodes += [TreeNode(id=f"n{i}", parent="root", name="X", retained_bytes=10_000 - i) for i in range(2000)]
+    nodes += [TreeNode(id="lost", parent="unknown", name="Y", retained_bytes=99_999)]
+    (trace,) = figures.treemap(nodes)["data"]
+    sizes = dict(zip(trace["ids"], trace["values"]))
+    assert len(sizes) <= figures.MAX_TREEMAP_NODES
+    assert "lost" not in sizes
+    assert set(trace["parents"]) <= {"", *sizes}
+    for node in sizes:
+        inside = sum(size for child, size in sizes.items() if trace["parents"][trace["ids"].index(child)] == node)
+        assert sizes[node] >= inside
+    assert figures.treemap([]) is None
+
+
+def test_a_treemap_of_a_small_root_is_not_lost():
+    nodes = [TreeNode(id="root", parent="", name="root", retained_bytes=0)]
+    nodes += [TreeNode(id=f"n{i}", parent="root", name="X", retained_bytes=5) for i in range(3)]
+    (trace,) = figures.treemap(nodes)["data"]
+    assert trace["values"][trace["ids"].index("root")] == 15
