@@ -21,6 +21,7 @@ from pytest_memory.cli.front import (
     EXIT_NOT_MEASURED,
     Context,
 )
+from pytest_memory.model import LoadStats
 from pytest_memory.report import advice, tables, view
 from pytest_memory.report.text import cell_width, fit
 
@@ -93,9 +94,9 @@ def show_result(context: Context, result: RunResult) -> None:
         output.wrapped(sentence, _STYLES.get(result.verdict.outcome, ""))
     show_table(output, tables.steps_table(result))
     show_table(output, tables.growth_table(result), expendable=_EXPENDABLE_GROWTH)
-    for load in result.load[-1:]:
+    if result.load:
         output.line()
-        output.wrapped(view.load_sentence(load))
+        output.wrapped(view.load_sentence(total_load(result.load)))
     if healthy:
         for note in result.notes:
             output.wrapped(f"note: {advice.note_sentence(note)}", "dim")
@@ -104,16 +105,29 @@ def show_result(context: Context, result: RunResult) -> None:
         output.lines(fit(line, output.width) for line in rest.split("\n"))
 
 
-def show_table(output: Output, table: Table, *, expendable: Sequence[int] = ()) -> None:
+def total_load(loads: Sequence[LoadStats]) -> LoadStats:
+    """One load run as it is; several as their sum, without percentiles, which do not add up."""
+    if len(loads) == 1:
+        return loads[0]
+    return LoadStats(
+        requests=sum(load.requests for load in loads),
+        errors=sum(load.errors for load in loads),
+        duration_s=sum(load.duration_s for load in loads),
+        concurrency=max(load.concurrency for load in loads),
+        stopped_early=next((load.stopped_early for load in loads if load.stopped_early), None),
+    )
+
+
+def show_table(output: Output, table: Table, *, expendable: Sequence[int] = (), title: bool = True) -> None:
     """A table after an empty line; on a narrow terminal without its ``expendable`` columns, first ones first."""
     if not table:
         return
     output.line()
     dropped: list[int] = []
-    lines = view.table_lines(table)
+    lines = view.table_lines(table, title=title)
     while max(map(cell_width, lines)) > output.width and len(dropped) < len(expendable):
         dropped.append(expendable[len(dropped)])
-        lines = view.table_lines(_without(table, dropped))
+        lines = view.table_lines(_without(table, dropped), title=title)
     output.lines(fit(line, output.width) for line in lines)
 
 
