@@ -24,7 +24,7 @@ from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.cdp.transport import fetch_inspector_urls, parse_ws_url
 from pytest_memory.errors import AppError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.choose import Announcement
-from pytest_memory.node.discover import describe, is_node_process, listening_ports, port_owner
+from pytest_memory.node.discover import describe, is_cluster_worker, is_node_process, listening_ports, port_owner
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec, AttachTarget
 from pytest_memory.node.tree import ProcessTree, is_alive
@@ -35,6 +35,7 @@ _SIGNAL_TIMEOUT_S = 3.0  # the inspector opens within milliseconds, from a threa
 _POLL_S = 0.02
 _SIGNAL_INTERVAL_S = 0.5
 _QUIET_FLAG = re.compile(r"--inspect-(?:port|publish-uid)")  # open nothing by themselves
+_INSPECT_PORT_FLAG = re.compile(r"--inspect-port=(?:.*:)?(\d+)")
 
 # Node answers to nothing while it closes its inspector, so it does that after we have gone.
 _CLOSE_INSPECTOR = "((i) => { setTimeout(() => i.close(), 50) })(require('inspector'))"
@@ -62,7 +63,7 @@ class Attachment:
         self.spec = spec
         self.output = AppOutput()
         self._opened: dict[int, str] = {}
-        self._inspector_urls: dict[int, str] = {}
+        self._found: dict[int, str | InspectorError] = {}
         pid, ws_url = self._locate(target)
         with InspectorClient.connect(ws_url) as client:
             told_pid = client.evaluate("process.pid")
@@ -73,8 +74,11 @@ class Attachment:
             if spec.precise:
                 client.evaluate(_PRECISE)
         self._app = _local_process(told_pid, spec.label)
-        self._inspector_urls[told_pid] = ws_url
+        self._found[told_pid] = ws_url
         self._tree = ProcessTree(told_pid, None)
+        for process in self.processes():
+            if is_cluster_worker(process):
+                self._look(process)
         self.url = spec.url or (target.value.rstrip("/") if target.kind == "url" else self._guess_url(ws_url))
 
     def _locate(self, target: AttachTarget) -> tuple[int | None, str]:
@@ -104,11 +108,30 @@ class Attachment:
         except psutil.Error:
             return False
 
+    def _look(self, process: psutil.Process) -> None:
+        """Find a process's inspector, or the reason why it has none, and remember either.
+
+        Asked by SIGUSR1 are the app and its cluster workers alone: a child may use the signal for itself.
+        """
+        if self._is_signalled(process):
+            self._claim_relayed(process.ppid())
+        if process.pid in self._found:
+            return
+        try:
+            if process == self._app or is_cluster_worker(process):
+                self._found[process.pid] = self._find_or_open(process)
+            else:
+                self._found[process.pid] = find_open_inspector(process) or InspectorError(
+                    f"{describe(process)} has no inspector open", slug="inspector-refused"
+                )
+        except InspectorError as error:
+            self._found[process.pid] = error
+
     def _claim_relayed(self, primary: int) -> None:
         """Move the one worker off the default port that got it when its primary passed SIGUSR1 on to all."""
         for worker in psutil.Process(primary).children():
-            if worker.pid not in self._inspector_urls and DEFAULT_INSPECTOR_PORT in listening_ports(worker):
-                self._inspector_urls[worker.pid] = self._find_or_open(worker)
+            if worker.pid not in self._found and DEFAULT_INSPECTOR_PORT in listening_ports(worker):
+                self._found[worker.pid] = self._find_or_open(worker)
 
     def _guess_url(self, ws_url: str) -> str | None:
         ports = listening_ports(self._app) - {parse_ws_url(ws_url)[1]}
@@ -132,14 +155,19 @@ class Attachment:
         """The app and its descendants, parents first."""
         return self._tree.alive()
 
+    @property
+    def inspectors(self) -> dict[int, str]:
+        """The ws:// URLs found so far, by pid."""
+        return {pid: found for pid, found in self._found.items() if isinstance(found, str)}
+
     def find_inspector(self, pid: int) -> str:
-        """The ws:// URL of a process of the app; opens its inspector by SIGUSR1 when it has none."""
-        process = _process_of_pid(str(pid))
-        if self._is_signalled(process):
-            self._claim_relayed(process.ppid())
-        if pid not in self._inspector_urls:
-            self._inspector_urls[pid] = self._find_or_open(process)
-        return self._inspector_urls[pid]
+        """The ws:// URL of a process of the app; InspectorError[inspector-refused] with the reason when none."""
+        if pid not in self._found:
+            self._look(_process_of_pid(str(pid)))
+        found = self._found[pid]
+        if isinstance(found, InspectorError):
+            raise InspectorError(found.message, slug=found.slug, hint=found.hint)
+        return found
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for the app to end; its status is its parent's to know, so always None."""
@@ -160,6 +188,11 @@ class Attachment:
                 pass  # the process has ended, or closed it by itself
 
 
+def find_open_inspector(process: psutil.Process) -> str | None:
+    """The ws:// URL of an inspector the process has open where one may be expected, without disturbing anybody."""
+    return _probe_ports(_likely_inspector_ports(process, listening_ports(process)))
+
+
 def find_or_open_inspector(process: psutil.Process, *, relayed: bool = False) -> tuple[str, bool]:
     """The ws:// URL of a local process's inspector, and whether it was opened by us (SIGUSR1).
 
@@ -167,13 +200,12 @@ def find_or_open_inspector(process: psutil.Process, *, relayed: bool = False) ->
     Raises InspectorError[inspector-refused] when the process cannot or will not open one.
     """
     before = listening_ports(process)
-    likely = _likely_inspector_ports(process, before)
-    if url := _probe_ports(likely):
+    if url := find_open_inspector(process):
         return (_move_inspector(process, url, before), True) if relayed else (url, False)
     if url := _open_by_signal(process, before):
         return url, True
     # An inspector on an unusual port ignores the signal.  Last, because this asks the app's own port as well.
-    if url := _probe_ports(before - likely):
+    if url := _probe_ports(before):
         return url, False
     raise _no_inspector(process)
 
@@ -181,10 +213,14 @@ def find_or_open_inspector(process: psutil.Process, *, relayed: bool = False) ->
 def _likely_inspector_ports(process: psutil.Process, ports: set[int]) -> set[int]:
     """Those of its listening ports that may be its inspector's: all of them where a flag asked for one."""
     try:
-        flags = [word for word in process.cmdline() if word.startswith("--inspect") and not _QUIET_FLAG.match(word)]
+        words = process.cmdline()
     except psutil.Error:
-        flags = []
-    return ports if flags else ports & set(range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10))
+        return set()
+    if any(word.startswith("--inspect") and not _QUIET_FLAG.match(word) for word in words):
+        return ports
+    # Cluster workers are told the port to use should their primary's inspector be open.
+    told = {int(match[1]) for word in words if (match := _INSPECT_PORT_FLAG.fullmatch(word))}
+    return ports & (told | set(range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10)))
 
 
 def _open_by_signal(process: psutil.Process, before: set[int]) -> str | None:

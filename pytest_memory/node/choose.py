@@ -122,9 +122,12 @@ def choose_app(
 
 
 def assign_roles(
-    processes: Sequence[ProcessFacts], announced: Mapping[int, Announcement], app_pid: int | None
+    processes: Sequence[ProcessFacts],
+    announced: Mapping[int, Announcement],
+    app_pid: int | None,
+    inspectors: Mapping[int, str],
 ) -> tuple[ProcessRecord, ...]:
-    """A record of each process, in the given order.
+    """A record of each process, in the given order; ``inspectors`` are the ws:// URLs known by pid.
 
     Wrappers are the ancestors of the app and those that announced themselves as such; what is neither the app nor
     a wrapper nor a cluster worker is a child, also where it is the app's sibling (``concurrently``).
@@ -140,7 +143,7 @@ def assign_roles(
             role=_role(process, app_pid, wrappers),
             argv=announcement.argv if announcement else process.argv,
             node_version=announcement.node_version if announcement else None,
-            inspector_url=announcement.url if announcement else None,
+            inspector_url=inspectors.get(process.pid),
         )
         records.append(record)
     return tuple(records)

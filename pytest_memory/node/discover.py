@@ -29,13 +29,12 @@ def gather_facts(processes: Iterable[psutil.Process]) -> list[ProcessFacts]:
     for process in processes:
         try:
             with process.oneshot():
-                node = is_node_process(process)
                 facts = ProcessFacts(
                     pid=process.pid,
                     ppid=process.ppid(),
                     argv=tuple(process.cmdline()),
-                    runs_node=node,
-                    cluster_worker=node and _is_cluster_worker(process),
+                    runs_node=is_node_process(process),
+                    cluster_worker=is_cluster_worker(process),
                 )
         except psutil.Error:
             continue
@@ -51,10 +50,13 @@ def is_node_process(process: psutil.Process) -> bool:
         return False
 
 
-def _is_cluster_worker(process: psutil.Process) -> bool:
-    """Node deletes the variable from process.env before any script runs; the kernel's copy still has it."""
+def is_cluster_worker(process: psutil.Process) -> bool:
+    """Whether node forked it as a cluster worker.
+
+    Node deletes the variable from process.env before any script runs; the kernel's copy still has it.
+    """
     try:
-        return "NODE_UNIQUE_ID" in process.environ()
+        return is_node_process(process) and "NODE_UNIQUE_ID" in process.environ()
     except (psutil.Error, OSError):
         return False
 

@@ -58,6 +58,7 @@ class Launch:
         self.port = port
         self.output = AppOutput()
         self._app: psutil.Process | None = None
+        self._asked: str | InspectorError | None = None
         self._stopped = False
         command = resolve_command(spec, port)
         self._run_dir = tempfile.mkdtemp(prefix="pytest-memory-")  # 0700
@@ -146,17 +147,17 @@ class Launch:
         self._popen.poll()
         return is_alive(self._app)
 
-    def find_inspector(self, pid: int) -> str:
-        """The ws:// URL of a process of the app; InspectorError[inspector-refused] with the reason when none.
+    @property
+    def inspectors(self) -> dict[int, str]:
+        """The ws:// URLs known now, by pid."""
+        found = {pid: announcement.url for pid, announcement in self.announced.items() if announcement.url}
+        return found | {self.pid: self._asked} if isinstance(self._asked, str) else found
 
-        A Node process that could not announce itself (its environment was emptied) is asked by SIGUSR1.
-        """
+    def find_inspector(self, pid: int) -> str:
+        """The ws:// URL of a process of the app; InspectorError[inspector-refused] with the reason when none."""
         announcement = self.announced.get(pid)
         if announcement is None:
-            process = _process(pid)
-            if process is None:
-                raise InspectorError(f"there is no process {pid}", slug="inspector-refused")
-            return find_or_open_inspector(process)[0]
+            return self._ask_for_inspector(pid)
         if announcement.url is None:
             why = "it is a wrapper" if announcement.wrapper else announcement.refused
             permission = any(word.startswith(PERMISSION_FLAGS) for word in announcement.argv)
@@ -167,6 +168,26 @@ class Launch:
             )
         warn_unless_loopback(parse_ws_url(announcement.url)[0])  # a flag of the app's own can open it to the world
         return announcement.url
+
+    def _ask_for_inspector(self, pid: int) -> str:
+        """SIGUSR1 for a Node process that could not announce itself: its environment was emptied.
+
+        Only the app is asked, and once: a child may use the signal for itself, and its RSS can be read without.
+        """
+        process = _process(pid)
+        if process is None or pid != self.pid:
+            raise InspectorError(
+                f"pid {pid} has announced no inspector: it is not Node, or its environment was emptied",
+                slug="inspector-refused",
+            )
+        if self._asked is None:
+            try:
+                self._asked = find_or_open_inspector(process)[0]
+            except InspectorError as error:
+                self._asked = error
+        if isinstance(self._asked, InspectorError):
+            raise InspectorError(self._asked.message, slug=self._asked.slug, hint=self._asked.hint)
+        return self._asked
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for the started process to end, and for the output to be complete; its status, or None."""

@@ -160,10 +160,29 @@ def test_the_workers_of_an_attached_cluster_can_be_asked(run_foreign: RunForeign
     foreign = run_foreign("cluster.js")
     assert wait_until(lambda: httpx.get(foreign.url, trust_env=False).status_code == 200)
     app = attach(foreign.pid)
-    workers = [record.pid for record in app.processes if record.role == "cluster-worker"]
+    workers = [record.pid for record in app.processes if record.role == "cluster-worker" and record.inspector_url]
     assert len(workers) == 2
     for pid in workers:
         assert app.inspector_of(pid).evaluate("process.pid") == pid
+
+
+def test_the_workers_of_an_inspected_cluster_are_found_where_they_are(run_foreign: RunForeign, attach: Attach) -> None:
+    foreign = run_foreign("cluster.js", f"--inspect=127.0.0.1:{choose_free_port()}")
+    assert wait_until(lambda: httpx.get(foreign.url, trust_env=False).status_code == 200)
+    primary = psutil.Process(foreign.pid)
+    assert wait_until(lambda: [len(listening_ports(worker)) for worker in primary.children()] == [1, 1])
+    app = attach(foreign.pid)
+    asked = [record for record in app.processes if record.role == "cluster-worker"]
+    assert [app.inspector_of(record.pid).evaluate("process.pid") for record in asked] == [r.pid for r in asked]
+
+
+def test_children_of_an_attached_app_are_not_signalled(run_foreign: RunForeign, attach: Attach) -> None:
+    app = attach(run_foreign("family.js").pid)
+    children = [record for record in app.processes if record.role == "child"]
+    assert children
+    for record in children * 2:
+        with pytest.raises(InspectorError, match="has no inspector open"):
+            app.inspector_of(record.pid)
 
 
 def test_a_sigusr1_handler_that_swallows_is_an_error_with_a_hint(

@@ -49,7 +49,7 @@ def test_the_app_and_the_roles_around_it(
     announced = {f.pid: announcement(f.pid, wrapper=f.pid in wrappers) for f in family if f.runs_node}
     chosen = choose_app(family, announced, owners)
     assert chosen == app
-    assert [record.role for record in assign_roles(family, announced, chosen)] == roles
+    assert [record.role for record in assign_roles(family, announced, chosen, {})] == roles
 
 
 def test_a_server_that_could_not_announce_itself_is_found_by_its_binary() -> None:
@@ -60,11 +60,11 @@ def test_a_server_that_could_not_announce_itself_is_found_by_its_binary() -> Non
 def test_without_any_node_there_is_no_app() -> None:
     family = [facts(1, 0, node=False)]
     assert choose_app(family, {}, []) is None
-    assert [record.role for record in assign_roles(family, {}, None)] == ["child"]
+    assert [record.role for record in assign_roles(family, {}, None, {})] == ["child"]
 
 
 def test_records_prefer_what_the_process_says_of_itself() -> None:
-    [record, other] = assign_roles([facts(1, 0), facts(2, 1)], {1: announcement(1)}, 1)
+    [record, other] = assign_roles([facts(1, 0), facts(2, 1)], {1: announcement(1)}, 1, {1: "ws://127.0.0.1:9001/x"})
     assert (record.argv, record.node_version) == (("node", "a1"), "v20.0.0")
     assert record.inspector_url == "ws://127.0.0.1:9001/x"
     assert (other.argv, other.node_version, other.inspector_url) == (("p2",), None, None)
@@ -72,7 +72,7 @@ def test_records_prefer_what_the_process_says_of_itself() -> None:
 
 def test_a_circle_of_parents_ends() -> None:
     family = [facts(1, 2), facts(2, 1)]
-    assert [record.role for record in assign_roles(family, {}, 1)] == ["app", "wrapper"]
+    assert [record.role for record in assign_roles(family, {}, 1, {})] == ["app", "wrapper"]
 
 
 # --- the announcement file
