@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_memory import units
 from pytest_memory.errors import SnapshotFormatError
 
 DEFAULT_SAMPLING_INTERVAL_BYTES = 32 * 1024
@@ -152,6 +153,27 @@ def parse_profile(data: bytes, *, name: str) -> AllocationProfile:
     if not isinstance(payload, dict):
         raise SnapshotFormatError(f"{name!r} holds a JSON {type(payload).__name__}; expected an object", byte_offset=0)
     return AllocationProfile(payload, name=name)
+
+
+def site_table(sites: Sequence[AllocationSite], total_bytes: int) -> str:
+    """Sites as lines of text: function, size, share of ``total_bytes``, samples, place, callers."""
+    if not sites:
+        return "nothing that was allocated meanwhile is alive"
+    rows = [("allocated by", "size", "share", "samples", "where")]
+    for site in sites:
+        share = f"{100 * site.size_bytes / max(1, total_bytes):.1f} %"
+        where = site.location or (f"called by {site.callers[0]}" if site.callers else "")
+        cells = (site.function, units.format_size(site.size_bytes), share, units.format_count(site.samples), where)
+        rows.append(tuple(_printable(cell) for cell in cells))  # type: ignore[arg-type]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}".rstrip()
+        for row in rows
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def _flatten(head: Mapping[str, Any]) -> Iterator[_Frame]:

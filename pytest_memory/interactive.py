@@ -1,0 +1,283 @@
+"""The interactive profiler: a small shell over one live app.  Floor 7: reads commands, prints answers.
+
+On a terminal it has history and completion (prompt_toolkit); fed by a pipe it reads lines and answers the same, so
+that it can be scripted: ``printf 'snapshot a\\nsnapshot b\\ncompare\\n' | pytest-memory profile --pid 4711``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory import units
+from pytest_memory.cli.snapshots import show_comparison, show_paths, show_text
+from pytest_memory.errors import AppError, ConfigError, PytestMemoryError
+from pytest_memory.settle import settle_app
+
+if TYPE_CHECKING:
+    from pytest_memory.cli.output import Output
+    from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap.profiler import MemoryProfiler
+
+PROMPT = "memory> "
+_DEFAULT_TOP = 20
+_DEFAULT_WATCH_S = 10.0
+_WATCH_STEP_S = 1.0
+
+
+class Quit(Exception):
+    """Raised by the command that ends the shell."""
+
+
+class Shell:
+    """Commands over a running profiler.  ``execute`` runs one line; ``run`` reads them until the end."""
+
+    def __init__(self, profiler: MemoryProfiler, output: Output) -> None:
+        self._profiler = profiler
+        self._output = output
+        self.snapshots: dict[str, HeapSnapshot] = {}
+        self._commands: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
+            "snapshot": (self._snapshot, "[NAME]", "take a heap snapshot"),
+            "gc": (self._gc, "", "collect garbage until the heap stands still"),
+            "compare": (self._compare, "[BEFORE AFTER]", "what grew between two snapshots (the last two)"),
+            "top": (self._top, "[N]", "classes of the last snapshot, largest first"),
+            "class": (self._class, "NAME", "one class of the last snapshot ('Sess*' fits, too)"),
+            "retainers": (self._retainers, "NAME|@ID", "who holds the objects of a class, or one object"),
+            "sites": (self._sites, "[N]", "functions that allocated what is alive since the start"),
+            "watch": (self._watch, "[SECONDS]", "watch the heap"),
+            "list": (self._list, "", "the snapshots taken so far"),
+            "help": (self._help, "", "this list"),
+            "quit": (self._quit, "", "leave; the app goes on if it is not ours"),
+        }
+
+    @property
+    def command_names(self) -> tuple[str, ...]:
+        return tuple(self._commands)
+
+    def words_for(self, line: str) -> list[str]:
+        """What may stand at the end of ``line``: commands, then names of snapshots."""
+        first, space, _ = line.lstrip().partition(" ")
+        if not space:
+            return list(self._commands)
+        return list(self.snapshots) if first == "compare" else []
+
+    def execute(self, line: str) -> None:
+        """Run one line.  Raises Quit, or PytestMemoryError with what is wrong."""
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ConfigError(f"the line is {line!r}; expected balanced quotes ({error})") from None
+        if not words:
+            return
+        name, arguments = words[0].lower(), words[1:]
+        command = self._commands.get({"exit": "quit", "?": "help", "diff": "compare"}.get(name, name))
+        if command is None:
+            close = difflib.get_close_matches(name, self._commands, n=1)
+            raise ConfigError(
+                f"unknown command {name!r}", hint=f"did you mean {close[0]!r}?" if close else "'help' lists them"
+            )
+        command[0](arguments)
+
+    def run(self) -> None:
+        """Read and execute lines until ``quit`` or the end of the input; errors are said and the shell goes on."""
+        self._output.line(self._greeting())
+        for line in read_lines(self):
+            try:
+                self.execute(line)
+            except Quit:
+                return
+            except AppError:
+                raise  # without its app there is nothing left to ask
+            except PytestMemoryError as error:
+                self._output.note(str(error))
+            except KeyboardInterrupt:
+                self._output.note("interrupted")
+
+    def _greeting(self) -> str:
+        app = self._profiler.app
+        return f"profiling {app.spec.label} (pid {app.pid}); 'help' lists the commands"
+
+    # --- commands ---
+
+    def _snapshot(self, arguments: list[str]) -> None:
+        name = arguments[0] if arguments else f"snapshot-{len(self.snapshots) + 1}"
+        began = time.monotonic()
+        snapshot = self._profiler.camera.take(name)
+        self.snapshots[snapshot.path.name.removesuffix(".heapsnapshot")] = snapshot
+        size = units.format_size(snapshot.path.stat().st_size)
+        self._output.line(f"{snapshot.path}  {size} in {units.format_duration(time.monotonic() - began)}")
+
+    def _gc(self, _arguments: list[str]) -> None:
+        app = self._profiler.app
+        before = int(app.inspector.call("Runtime.getHeapUsage")["usedSize"])
+        memory = settle_app(app)
+        freed = units.format_size(before - memory.heap_used_bytes)
+        self._output.line(
+            f"heap {units.format_size(memory.heap_used_bytes)} ({freed} freed), "
+            f"external {units.format_size(memory.external_bytes)}, RSS {units.format_size(memory.rss_bytes)}"
+        )
+
+    def _compare(self, arguments: list[str]) -> None:
+        if len(arguments) not in (0, 2):
+            raise ConfigError("compare takes two snapshots, or none for the last two")
+        names = arguments or list(self.snapshots)[-2:]
+        if len(names) < 2:
+            raise ConfigError(
+                f"there are {len(self.snapshots)} snapshots; expected two", hint="take one: snapshot NAME"
+            )
+        before, after = (self._find(name) for name in names)
+        show_comparison(self._output, after.compare(before), top=_DEFAULT_TOP)
+
+    def _top(self, arguments: list[str]) -> None:
+        from pytest_memory.heap import tables
+
+        rows = self._latest().classes(limit=_number(arguments, _DEFAULT_TOP))
+        show_text(self._output, "", tables.class_table(rows))
+
+    def _class(self, arguments: list[str]) -> None:
+        from pytest_memory.heap import tables
+
+        name = _one(arguments, "class takes the name of a class")
+        snapshot = self._latest()
+        rows = snapshot.classes(name)
+        if not rows:
+            raise ConfigError(f"no object of class {name!r} is in {snapshot.name}")
+        show_text(self._output, "", tables.class_table(rows[:_DEFAULT_TOP]))
+        show_text(self._output, "largest", tables.object_table(snapshot.largest_objects(name, limit=10)))
+
+    def _retainers(self, arguments: list[str]) -> None:
+        name = _one(arguments, "retainers takes a class, or the @id of an object")
+        wanted: str | int = int(name[1:]) if name.startswith("@") and name[1:].isdigit() else name
+        snapshot = self._latest()
+        paths = snapshot.retainer_paths(wanted)
+        if not paths:
+            raise ConfigError(f"{name!r} is not in {snapshot.name}, or nothing holds it")
+        show_paths(self._output, paths)
+
+    def _sites(self, arguments: list[str]) -> None:
+        from pytest_memory.heap.allocations import site_table
+
+        profile = self._profiler.read_allocations()
+        sites = profile.top_sites(_number(arguments, 10))
+        show_text(self._output, "", site_table(sites, profile.total_bytes))
+
+    def _watch(self, arguments: list[str]) -> None:
+        seconds = units.parse_duration(arguments[0], plain_unit="s", what="watch") if arguments else _DEFAULT_WATCH_S
+        app = self._profiler.app
+        began = time.monotonic()
+        first: int | None = None
+        while True:
+            usage = app.inspector.call("Runtime.getHeapUsage")
+            used = int(usage["usedSize"])
+            first = used if first is None else first
+            elapsed = time.monotonic() - began
+            change = units.format_size(used - first)
+            self._output.line(
+                f"{elapsed:7.1f} s  heap {units.format_size(used)} ({'+' if used > first else ''}{change})"
+                f" of {units.format_size(int(usage['totalSize']))}"
+            )
+            self._output.flush()
+            if elapsed + _WATCH_STEP_S > seconds:
+                return
+            time.sleep(_WATCH_STEP_S)
+
+    def _list(self, _arguments: list[str]) -> None:
+        for name, snapshot in self.snapshots.items():
+            self._output.line(f"{name}  {units.format_size(snapshot.path.stat().st_size)}  {snapshot.path}")
+        if not self.snapshots:
+            self._output.line("no snapshot yet")
+
+    def _help(self, _arguments: list[str]) -> None:
+        width = max(len(f"{name} {usage}") for name, (_, usage, _) in self._commands.items())
+        for name, (_, usage, text) in self._commands.items():
+            self._output.line(f"  {f'{name} {usage}':<{width}}  {text}")
+
+    def _quit(self, _arguments: list[str]) -> None:
+        raise Quit
+
+    # --- snapshots by name ---
+
+    def _latest(self) -> HeapSnapshot:
+        if not self.snapshots:
+            raise ConfigError("there is no snapshot yet", hint="take one: snapshot NAME")
+        return next(reversed(self.snapshots.values()))
+
+    def _find(self, name: str) -> HeapSnapshot:
+        if name in self.snapshots:
+            return self.snapshots[name]
+        known = ", ".join(self.snapshots) or "none"
+        raise ConfigError(f"there is no snapshot {name!r}; there are: {known}")
+
+
+def _number(arguments: list[str], default: int) -> int:
+    if not arguments:
+        return default
+    if arguments[0].isdigit() and int(arguments[0]) > 0:
+        return int(arguments[0])
+    raise ConfigError(f"the number is {arguments[0]!r}; expected a whole number of at least 1")
+
+
+def _one(arguments: list[str], expected: str) -> str:
+    if len(arguments) != 1:
+        raise ConfigError(f"{expected}; got {len(arguments)} words")
+    return arguments[0]
+
+
+# --- reading lines ------------------------------------------------------------------------------------------------
+
+
+def read_lines(shell: Shell) -> Iterator[str]:
+    """Lines from a person with history and completion, or from a pipe as they come."""
+    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        yield from _prompted_lines(shell)
+        return
+    for line in sys.stdin:
+        yield line.rstrip("\n")
+
+
+def _prompted_lines(shell: Shell) -> Iterator[str]:
+    session = _make_session(shell)
+    while True:
+        try:
+            yield session.prompt(PROMPT)
+        except KeyboardInterrupt:
+            continue  # drops the line, as in every shell
+        except EOFError:
+            return
+
+
+def _make_session(shell: Shell) -> Any:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    class ShellCompleter(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            word = document.get_word_before_cursor(WORD=True)
+            for candidate in shell.words_for(document.text_before_cursor):
+                if candidate.startswith(word):
+                    yield Completion(candidate, start_position=-len(word))
+
+    return PromptSession(history=_open_history(), completer=ShellCompleter(), auto_suggest=AutoSuggestFromHistory())
+
+
+def _open_history() -> Any:
+    """The history of earlier sessions, where the home directory can be written."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    file = Path(base) / "pytest-memory" / "profile-history"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a"):
+            pass
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(file))
