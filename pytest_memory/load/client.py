@@ -14,7 +14,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
 from pytest_memory.load.inspect import ResponseRejected, absorb_cookies, judge_response, redirect_target, save_values
-from pytest_memory.load.messages import Abort, Flow, Step, TargetCounts
+from pytest_memory.load.messages import Abort, Flow, Step, Stream, TargetCounts
 from pytest_memory.load.template import built_in_values, is_static, render_request
 from pytest_memory.load.wire import IDEMPOTENT_METHODS, FullReader, ResponseReader, WireError, assemble
 
@@ -217,12 +217,12 @@ class Client(asyncio.Protocol):
     def _follow(self, location: str) -> None:
         engine, step = self.engine, self.step
         self._hops += 1
-        engine.status[self.reader.status] += 1
         if self._hops > engine.max_redirects:
             raise ResponseRejected(
                 "redirect-loop", f"more than {engine.max_redirects} redirects, the last to {location!r}"
             )
         method, head, body = redirect_target(self.reader.status, location, step.method, self._payload)
+        engine.status[self.reader.status] += 1
         self._payload = assemble(method, head, b"", body)
         transport = self.transport
         if transport is None or transport.is_closing():
@@ -270,7 +270,8 @@ class Client(asyncio.Protocol):
             return True
         if complete:
             self._cancel_timer()
-        elif engine.read_bytes_per_s is not None and self.transport is not None:
+            return stream is not None and self._stream_ended(stream)
+        if engine.read_bytes_per_s is not None and self.transport is not None:
             transport = self.transport
             transport.pause_reading()
             engine.loop.call_later(size / engine.read_bytes_per_s, self._resume, transport)
@@ -298,18 +299,24 @@ class Client(asyncio.Protocol):
             return
         self._cancel_timer()
         reader = cast(FullReader, self.reader)
-        if not reader.answering and not reader.complete:
+        if not reader.answering:
             self.hang_up()
             self._end_failed("stream", "no response before it was time to leave")
             return
-        wanted = self.step.stream.events if self.step.stream else None
         self.hang_up()
-        if reader.status < 400 and wanted is not None and reader.events < wanted:
-            self.engine.status[reader.status] += 1
-            self._end_failed("stream", f"{reader.events} events; expected {wanted}", latency=True)
-            return
-        reader.keep_body = True  # an empty body: nothing to check
-        self._finish(perf_counter_ns())
+        if self.step.stream is None or not self._stream_ended(self.step.stream):
+            self._finish(perf_counter_ns())
+
+    def _stream_ended(self, stream: Stream) -> bool:
+        """A stream is over.  True when it was an error, which is dealt with here."""
+        reader = cast(FullReader, self.reader)
+        if reader.status >= 400 or stream.events is None or reader.events >= stream.events:
+            return False
+        if not reader.keep_alive:
+            self.hang_up()
+        self.engine.status[reader.status] += 1
+        self._end_failed("stream", f"{reader.events} events; expected {stream.events}", latency=True)
+        return True
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

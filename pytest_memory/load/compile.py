@@ -83,6 +83,13 @@ class Compiler:
         assert self._origin is not None
         return Work(self._origin, compiled, tuple(weighted_order(weights)), tuple(self._names))
 
+    @property
+    def origin(self) -> Origin:
+        """The origin of the base URL."""
+        import httpx
+
+        return origin_of(httpx.URL(self._absolute("/")))
+
     def socket_origin(self, path: str) -> tuple[Origin, str]:
         """Where a WebSocket goes: origin, and path with query."""
         import httpx

@@ -20,9 +20,10 @@ from time import perf_counter_ns
 
 from pytest_memory.load.client import Client, LiveFlow
 from pytest_memory.load.histogram import cell_of
-from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts, Tls
+from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts
 from pytest_memory.load.schedule import arrival_s, client_start_s, due_by_share
 from pytest_memory.load.ticker import Ticker
+from pytest_memory.load.tls import make_tls_context
 from pytest_memory.load.wire import FullReader, ResponseReader
 
 UNLIMITED = 1 << 62
@@ -422,15 +423,3 @@ class Engine:
         del self.clients[keep:]
         # One turn for the transports that were cut to be closed.
         await asyncio.sleep(0)
-
-
-def make_tls_context(tls: Tls) -> ssl.SSLContext:
-    """The context a job asks for.  OSError or ssl.SSLError when a file of it cannot be used."""
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.client_cert:
-        context.load_cert_chain(tls.client_cert, tls.client_key)
-    return context

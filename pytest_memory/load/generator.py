@@ -1,27 +1,24 @@
 """LoadGenerator: loads an app from processes of its own, and says what came of it.  Floor 5.
 
-This is the front of the engine: it turns calls into work (`load.compile`), finds out where it goes, gives it to
-load processes (`load.pool`) and collects their reports (`load.result`).  It is usable without pytest.
+This is the front of the engine: it turns calls into work (`load.compile`) and has it done (`load.driver`).  It is
+usable without pytest.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_memory.errors import ConfigError, LoadError
-from pytest_memory.load.compile import Compiler, Origin, parse_base_url
+from pytest_memory.load.compile import Compiler, parse_base_url
+from pytest_memory.load.driver import Driver, Progress
 from pytest_memory.load.har import har_targets
-from pytest_memory.load.jobs import describe, is_private, make_jobs, make_socket_jobs, refuse_cut_arrivals
-from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
+from pytest_memory.load.jobs import make_jobs, make_socket_jobs, refuse_cut_arrivals, refuse_for_scenario
 from pytest_memory.load.plan import OPTION_NAMES, Duration, Settings, Target, parse_options, refuse_unknown
-from pytest_memory.load.pool import WorkerPool
-from pytest_memory.load.progress import LoadProgress
-from pytest_memory.load.result import Collector, LoadResult
+from pytest_memory.load.result import LoadResult
 from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pytest_memory.load.plan import RunOptions
-
-Progress = Callable[[LoadProgress], None]
 
 
 class LoadGenerator:
@@ -59,16 +54,9 @@ class LoadGenerator:
         refuse_unknown(defaults, OPTION_NAMES)
         parse_options({}, defaults)
         self.base_url = None if base_url is None else parse_base_url(base_url)
-        self.results: list[LoadResult] = []
         self._shared: dict[str, Any] = {"headers": headers, "cookies": cookies, "auth": auth}
-        self._verify = verify
-        self._cert = cert
-        self._allow_public = allow_public
+        self._driver = Driver(verify=verify, cert=cert, allow_public=allow_public)
         self._defaults = defaults
-        self._pool = WorkerPool()
-        self._lock = threading.Lock()
-        self._run_id = 0
-        self._next_number = 0
 
     # --- what to send ---------------------------------------------------------------------------------------------
 
@@ -262,7 +250,7 @@ class LoadGenerator:
             subprotocols=subprotocols,
             check=check,
         )
-        return self._drive(origin, [f"WS {path}"], settings, options, make)
+        return self._driver.drive(origin, [f"WS {path}"], settings, make, self._progress(options))
 
     def half_open(
         self, path: str, *, connections: int = 10, hold: Duration = "5s", **options: Unpack[RunOptions]
@@ -276,10 +264,48 @@ class LoadGenerator:
         phases = [{"requests": size, "concurrency": size}] * times
         return self.run(path, **{"keep_alive": False, **options, "phases": phases})  # type: ignore[arg-type]
 
+    def scenario(
+        self, scenario: Callable[..., Awaitable[object]], *, name: str | None = None, **options: Unpack[RunOptions]
+    ) -> LoadResult:
+        """Run an async function as ``concurrency`` users: ``async def visit(client, n): await client.get("/")``.
+
+        ``client`` is an ``httpx.AsyncClient`` on the base URL, new for each of the ``iterations`` (or for as long as
+        the ``duration`` lasts); the optional ``n`` is the number of the visit.  Each request the client makes is
+        counted; an exception is an error.  It runs in a thread of this process, at the speed of httpx.
+        """
+        from pytest_memory.load.scenario import ScenarioRun
+
+        settings = parse_options(options, self._defaults)
+        refuse_for_scenario(settings)
+        label = name or str(getattr(scenario, "__name__", "scenario"))
+        origin = self._compiler(settings).origin
+        run = ScenarioRun(
+            scenario,
+            settings,
+            base_url=self.base_url,
+            shared=self._shared,
+            tls=self._driver.tls(origin),
+            first_number=self._driver.next_number,
+        )
+        return self._driver.drive_scenario(run, origin, label, settings, self._progress(options))
+
+    def start(self, target: str | Target | httpx.Request | Callable[[], LoadResult], **options: Any) -> LoadRun:
+        """`run` in the background: returns at once with a handle to wait for it, or to stop it.
+
+        Any other kind of run is given as a function: ``start(lambda: load.trpc("post.list", duration="1m"))``.
+        """
+        if callable(target):
+            return LoadRun(self, target)
+        return LoadRun(self, partial(self.run, target, **options))
+
     # --- how it is sent -------------------------------------------------------------------------------------------
 
     def _compiler(self, settings: Settings) -> Compiler:
         return Compiler(self.base_url, keep_alive=settings.keep_alive, **self._shared)
+
+    def _progress(self, options: Mapping[str, Any]) -> Progress | None:
+        progress: Progress | None = options.get("progress") or self._defaults.get("progress")
+        return progress
 
     def _run_flows(
         self,
@@ -292,98 +318,28 @@ class LoadGenerator:
         settings = parse_options(options, self._defaults)
         work = self._compiler(settings).work(flows, weights, keep_cookies=keep_cookies)
         refuse_cut_arrivals(settings, work)
-        return self._drive(work.origin, work.names, settings, options, partial(make_jobs, work))
-
-    def _drive(
-        self,
-        origin: Origin,
-        names: Sequence[str],
-        settings: Settings,
-        options: Mapping[str, Any],
-        make: Callable[..., Sequence[Job | Socket]],
-    ) -> LoadResult:
-        """Have jobs done by the load processes.  ``make(settings, …)`` makes them, one per process."""
-        progress: Progress | None = options.get("progress") or self._defaults.get("progress")
-        addresses = self._resolve(origin)
-        tls = self._tls(origin)
-        if not self._lock.acquire(blocking=False):
-            raise LoadError(
-                "a run of this LoadGenerator is still under way; expected one at a time", slug="load-failed"
-            )
-        try:
-            self._run_id += 1
-            number = self._next_number
-            jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
-            collector = Collector(names, settings)
-            for process, message in self._pool.run(jobs):
-                self._take(process, message, collector, progress, origin)
-        finally:
-            self._lock.release()
-        result = collector.result(describe(names, origin, settings))
-        self.results.append(result)
-        result.check(settings.limits)
-        return result
-
-    def _take(
-        self, process: int, message: Interval | Done, collector: Collector, progress: Progress | None, origin: Origin
-    ) -> None:
-        if isinstance(message, Interval):
-            where = collector.add(process, message)
-            if progress is not None:
-                progress(where)
-            return
-        if message.failure is not None:
-            raise _unreachable(origin, *message.failure)
-        self._next_number = max(self._next_number, message.next_number)
-        collector.finish(message)
-
-    def stop(self) -> None:
-        """Stop the run that is under way (from another thread): what was sent is awaited, and it returns."""
-        self._pool.stop()
-
-    def _resolve(self, origin: Origin) -> list[tuple[str, int]]:
-        try:
-            found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise LoadError(
-                f"the host {origin.host!r} of {origin} cannot be found: {error}", slug="load-target"
-            ) from error
-        addresses = list(dict.fromkeys((str(info[4][0]), origin.port) for info in found))
-        public = [address for address, _ in addresses if not is_private(address)]
-        if public and not self._allow_public:
-            raise ConfigError(
-                f"{origin} is {public[0]}, a public address; expected this machine or a private network",
-                slug="config-public-target",
-                hint="if it is yours to load, say allow_public=True",
-            )
-        return addresses
-
-    def _tls(self, origin: Origin) -> Tls | None:
-        if origin.scheme != "https":
-            return None
-        cert, key = self._cert if isinstance(self._cert, tuple) else (self._cert, None)
-        return Tls(
-            server_name=origin.host,
-            verify=self._verify is not False,
-            ca_file=None if isinstance(self._verify, bool) else str(Path(self._verify).resolve()),
-            client_cert=None if cert is None else str(Path(cert).resolve()),
-            client_key=None if key is None else str(Path(key).resolve()),
-        )
-
-    def start(self, target: str | Target | httpx.Request, **options: Any) -> LoadRun:
-        """`run` in the background: returns at once with a handle to wait for it, or to stop it."""
-        return LoadRun(self, lambda: self.run(target, **options))
+        make = partial(make_jobs, work)
+        return self._driver.drive(work.origin, work.names, settings, make, self._progress(options))
 
     # --- its life -------------------------------------------------------------------------------------------------
 
     @property
+    def results(self) -> list[LoadResult]:
+        """What all runs came to, in their order; those that broke a limit too."""
+        return self._driver.results
+
+    @property
     def worker_pids(self) -> list[int]:
         """The processes that load: nobody should mistake them for the app's."""
-        return self._pool.pids
+        return self._driver.pids
+
+    def stop(self) -> None:
+        """Stop the run that is under way (from another thread): what was sent is awaited, and it returns."""
+        self._driver.stop()
 
     def close(self) -> None:
         """End the load processes, and with them the connections that were kept."""
-        self._pool.close()
+        self._driver.close()
 
     def __enter__(self) -> LoadGenerator:
         return self
@@ -436,12 +392,3 @@ def _as_target(one: str | Target) -> Target:
 
 def _as_flow(one: str | Target | Sequence[str | Target]) -> list[Target]:
     return [_as_target(one)] if isinstance(one, (str, Target)) else [_as_target(step) for step in one]
-
-
-def _unreachable(origin: Origin, kind: str, detail: str) -> LoadError:
-    hints = {
-        "connect": "is the app started, and does it listen on this port?",
-        "tls": "for a certificate of your own pass verify='ca.pem', or verify=False",
-        "timeout": "the port is open to nobody, or a firewall swallows the connection",
-    }
-    return LoadError(f"{origin} cannot be loaded: {detail}", slug="load-target", hint=hints.get(kind))

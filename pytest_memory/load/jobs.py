@@ -51,6 +51,20 @@ def worker_count(settings: Settings) -> int:
     return max(1, min(settings.workers, fewest))
 
 
+def refuse_for_scenario(settings: Settings) -> None:
+    """ConfigError for what a scenario cannot do."""
+    for stage in settings.stages:
+        if stage.measured and (stage.rate_per_s is not None or stage.requests is not None):
+            raise ConfigError(
+                "requests and rate are not for scenarios, which send what they like; expected iterations= or duration=",
+                slug="config-load",
+            )
+    if settings.abort is not None or settings.read_bytes_per_s is not None:
+        raise ConfigError(
+            "abort_after and slow_read are not for scenarios; leave it to their client", slug="config-load"
+        )
+
+
 def make_jobs(
     work: Work,
     settings: Settings,

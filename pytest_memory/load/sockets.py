@@ -19,12 +19,13 @@ from time import perf_counter_ns
 
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
-from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED, make_tls_context
+from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.inspect import ResponseRejected, trpc_error
 from pytest_memory.load.messages import Done, Interval, Socket, Stage, TargetCounts
 from pytest_memory.load.schedule import client_start_s
 from pytest_memory.load.template import built_in_values, render_parts
+from pytest_memory.load.tls import make_tls_context
 
 RECONNECT_PAUSE_S = 0.05
 

@@ -112,6 +112,31 @@ function handle(req, res) {
 
 const tls = process.env.TLS_KEY && { key: fs.readFileSync(process.env.TLS_KEY), cert: fs.readFileSync(process.env.TLS_CERT) };
 const server = tls ? https.createServer(tls, handle) : http.createServer(handle);
+
+// A WebSocket server of the barest kind: it greets once a message comes (or at once), and echoes.
+const crypto = require('crypto');
+const frame = (text) => Buffer.concat([Buffer.from([0x81, text.length]), Buffer.from(text)]);
+counts.sockets = counts.messages = 0;
+
+server.on('upgrade', (req, socket) => {
+  if (!req.url.startsWith('/ws')) return void socket.end('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+  counts.sockets++;
+  const accept = crypto.createHash('sha1').update(`${req.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`);
+  if (req.url.includes('quiet')) return;
+  socket.write(frame('hello'));
+  socket.on('data', (data) => {
+    while (data.length >= 6) {
+      const opcode = data[0] & 15;
+      const length = data[1] & 127;
+      if (opcode === 8) return void socket.end(Buffer.from([0x88, 0]));
+      counts.messages++;
+      socket.write(frame('echo'));
+      data = data.subarray(6 + length);
+    }
+  });
+});
+
 server.keepAliveTimeout = Number(process.env.KEEP_ALIVE_MS || 5000);
 server.on(tls ? 'secureConnection' : 'connection', (socket) => {
   counts.connections++;

@@ -18,26 +18,6 @@ from pytest_memory.load import LoadGenerator, LoadProgress, Target
 pytestmark = pytest.mark.node
 
 
-@pytest.fixture(scope="module")
-def target(node: str) -> Iterator[LoadTarget]:
-    app = LoadTarget(node)
-    yield app
-    app.stop()
-
-
-@pytest.fixture(scope="module")
-def generator(target: LoadTarget) -> Iterator[LoadGenerator]:
-    with LoadGenerator(target.url, concurrency=4, timeout="5s") as generator:
-        yield generator
-
-
-@pytest.fixture
-def load(target: LoadTarget, generator: LoadGenerator) -> LoadGenerator:
-    """The generator all tests of this module share (its processes are kept), its app counting from zero."""
-    target.get("/reset")
-    return generator
-
-
 @pytest.fixture
 def make_generator(target: LoadTarget) -> Iterator[Callable[..., LoadGenerator]]:
     made: list[LoadGenerator] = []

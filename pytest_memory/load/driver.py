@@ -1,0 +1,161 @@
+"""How a run is driven: where it goes, who does it, and what comes back.  Floor 5: resolves names, owns processes.
+
+`load.generator` says what is sent; this sends it, one run at a time.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_memory.errors import ConfigError, LoadError
+from pytest_memory.load.compile import Origin
+from pytest_memory.load.jobs import describe, is_private
+from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
+from pytest_memory.load.plan import Settings
+from pytest_memory.load.pool import WorkerPool
+from pytest_memory.load.progress import LoadProgress
+from pytest_memory.load.result import Collector, LoadResult
+
+if TYPE_CHECKING:
+    from pytest_memory.load.scenario import ScenarioRun
+
+Progress = Callable[[LoadProgress], None]
+Messages = Iterable[tuple[int, "Interval | Done"]]
+
+_HINTS = {
+    "connect": "is the app started, and does it listen on this port?",
+    "tls": "for a certificate of your own pass verify='ca.pem', or verify=False",
+    "timeout": "the port is open to nobody, or a firewall swallows the connection",
+}
+
+
+class Driver:
+    """Drives the runs of one generator, from load processes that live until `close`."""
+
+    def __init__(self, *, verify: bool | str | Path, cert: str | tuple[str, str] | None, allow_public: bool) -> None:
+        self.results: list[LoadResult] = []
+        self.next_number = 0
+        self._verify: bool | str = verify if isinstance(verify, bool) else str(Path(verify).resolve())
+        self._cert = cert
+        self._allow_public = allow_public
+        self._pool = WorkerPool()
+        self._scenario: ScenarioRun | None = None
+        self._lock = threading.Lock()
+        self._run_id = 0
+
+    @property
+    def pids(self) -> list[int]:
+        return self._pool.pids
+
+    def drive(
+        self,
+        origin: Origin,
+        names: Sequence[str],
+        settings: Settings,
+        make: Callable[..., Sequence[Job | Socket]],
+        progress: Progress | None,
+    ) -> LoadResult:
+        """Have jobs done by load processes.  ``make(settings, …)`` makes them, one per process."""
+        addresses = self._resolve(origin)
+        tls = self.tls(origin)
+        with self._one_at_a_time():
+            self._run_id += 1
+            number = self.next_number
+            jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
+            return self._collect(self._pool.run(jobs), origin, names, settings, progress)
+
+    def drive_scenario(
+        self, run: ScenarioRun, origin: Origin, name: str, settings: Settings, progress: Progress | None
+    ) -> LoadResult:
+        """Run a scenario, which is not done by load processes."""
+        self._resolve(origin)
+        with self._one_at_a_time():
+            self._scenario = run
+            try:
+                messages = ((0, message) for message in run.messages())
+                return self._collect(messages, origin, [name], settings, progress)
+            finally:
+                run.stop()
+                self._scenario = None
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise LoadError(
+                "a run of this LoadGenerator is still under way; expected one at a time",
+                slug="load-failed",
+                hint="a second LoadGenerator can run beside it",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _collect(
+        self, messages: Messages, origin: Origin, names: Sequence[str], settings: Settings, progress: Progress | None
+    ) -> LoadResult:
+        """The result of what is reported."""
+        collector = Collector(names, settings)
+        for process, message in messages:
+            if isinstance(message, Interval):
+                where = collector.add(process, message)
+                if progress is not None:
+                    progress(where)
+                continue
+            if message.failure is not None:
+                kind, detail = message.failure
+                raise LoadError(f"{origin} cannot be loaded: {detail}", slug="load-target", hint=_HINTS.get(kind))
+            self.next_number = max(self.next_number, message.next_number)
+            collector.finish(message)
+        return self.take_result(collector.result(describe(names, origin, settings)), settings)
+
+    def take_result(self, result: LoadResult, settings: Settings) -> LoadResult:
+        """Keep a result and hold it against its limits."""
+        self.results.append(result)
+        result.check(settings.limits)
+        return result
+
+    def _resolve(self, origin: Origin) -> list[tuple[str, int]]:
+        try:
+            found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise LoadError(
+                f"the host {origin.host!r} of {origin} cannot be found: {error}", slug="load-target"
+            ) from error
+        addresses = list(dict.fromkeys((str(info[4][0]), origin.port) for info in found))
+        public = [address for address, _ in addresses if not is_private(address)]
+        if public and not self._allow_public:
+            raise ConfigError(
+                f"{origin} is {public[0]}, a public address; expected this machine or a private network",
+                slug="config-public-target",
+                hint="if it is yours to load, say allow_public=True",
+            )
+        return addresses
+
+    def tls(self, origin: Origin) -> Tls | None:
+        """How to talk TLS to an origin; None when it does not."""
+        if origin.scheme != "https":
+            return None
+        cert, key = self._cert if isinstance(self._cert, tuple) else (self._cert, None)
+        return Tls(
+            server_name=origin.host,
+            verify=self._verify is not False,
+            ca_file=None if isinstance(self._verify, bool) else self._verify,
+            client_cert=None if cert is None else str(Path(cert).resolve()),
+            client_key=None if key is None else str(Path(key).resolve()),
+        )
+
+    def stop(self) -> None:
+        """Stop the run that is under way.  May be called from any thread."""
+        self._pool.stop()
+        if self._scenario is not None:
+            self._scenario.stop()
+
+    def close(self) -> None:
+        """End the load processes."""
+        self._pool.close()
