@@ -16,6 +16,7 @@ import pytest
 
 from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
+from pytest_memory.session import MemorySession
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from pytest_memory.model import RunResult
     from pytest_memory.monitor import MemoryMonitor
     from pytest_memory.node.process import NodeApp
-    from pytest_memory.session import MemorySession
 
-SESSION = pytest.StashKey["MemorySession"]()
+SESSION = pytest.StashKey[MemorySession]()
+COLLECTOR = pytest.StashKey["_Collector"]()
 MEASUREMENT = pytest.StashKey["Measurement"]()
 GENERATOR = pytest.StashKey["LoadGenerator"]()
 RESULT = pytest.StashKey["RunResult"]()
@@ -56,20 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
     for signature, text in spec.MARKER_HELP:
         config.addinivalue_line("markers", f"{signature}: {text}")
     try:
-        settings = spec.merge_settings(_layers(config))
-    except ConfigError as error:
+        config.stash[SESSION] = MemorySession(
+            spec.merge_settings(_layers(config)),
+            root=config.rootpath,
+            is_worker=hasattr(config, "workerinput"),
+            worker_count=_worker_count(config),
+        )
+    except PytestMemoryError as error:
         raise pytest.UsageError(str(error)) from None
-    from pytest_memory.session import MemorySession
-
-    config.stash[SESSION] = MemorySession(
-        settings,
-        root=config.rootpath,
-        is_worker=hasattr(config, "workerinput"),
-        worker_count=_worker_count(config),
-    )
-    config.pluginmanager.register(_Collector(config.stash[SESSION]), "memory-collector")
+    config.stash[COLLECTOR] = _Collector(config.stash[SESSION], config)
+    config.pluginmanager.register(config.stash[COLLECTOR], "memory-collector")
     if getattr(config.option, "htmlpath", None) and config.pluginmanager.hasplugin("html"):
-        config.pluginmanager.register(_HtmlHooks(config.stash[SESSION]), "memory-html")
+        config.pluginmanager.register(_HtmlHooks(config.stash[SESSION], config), "memory-html")
 
 
 def _layers(config: pytest.Config) -> dict[spec.Source, dict[str, object]]:
@@ -193,20 +192,28 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 
     Limits come from markers (`max_heap_growth("50MB")`, `no_leaks("100B/request")`, …) and from configuration.
     """
+    import tempfile
+
     from pytest_memory.monitor import MemoryMonitor
 
     item: pytest.Item = request.node
     session = request.config.stash[SESSION]
     settings = session.settings.override("marker", _marker_layer(item))
-    monitor = MemoryMonitor(node_app, interval=settings["interval"], no_leaks=settings["no_leaks"])
+    directory = Path(tempfile.mkdtemp(prefix="pytest-memory-"))
+    monitor = MemoryMonitor(
+        node_app,
+        interval=settings["interval"],
+        no_leaks=settings["no_leaks"],
+        explain_directory=directory if settings["explain"] else None,
+    )
     leak_marker = item.get_closest_marker("no_leaks")
     monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
     if GENERATOR in item.stash:
         monitor.watch_load(item.stash[GENERATOR])
     item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
     yield monitor
-    if monitor.running:  # a test that failed before its body, or was interrupted in it
-        monitor.abandon()
+    monitor.abandon()  # of a test that failed before its body, or was interrupted in it
+    session.keep_snapshots(directory, item.nodeid, failed=_failed(item))
 
 
 @pytest.fixture
@@ -233,7 +240,7 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
     """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`."""
     session = request.config.stash[SESSION]
     item: pytest.Item = request.node
-    camera = session.camera(node_app, item.nodeid)
+    camera = session.camera(node_app)
 
     def take(name: str = "snapshot") -> HeapSnapshot:
         measurement = item.stash.get(MEASUREMENT, None)
@@ -243,7 +250,8 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
         return camera.take(name)
 
     yield take
-    session.keep_snapshots(camera, item.nodeid, failed=_failed(item))
+    camera.close()
+    session.keep_snapshots(camera.directory, f"{item.nodeid}-snapshots", failed=_failed(item))
 
 
 def _load_defaults(settings: spec.Settings) -> dict[str, Any]:
@@ -306,12 +314,13 @@ class Measurement:
     def finish(self) -> RunResult:
         """Stop, judge, and remember the result on the item."""
         self.monitor.stop()
+        baseline_marker = self.item.get_closest_marker("memory_baseline")
         result = self.session.judge(
             self.monitor,
             self.item.nodeid,
             self.settings,
             leak_test_expected=self.item.get_closest_marker("no_leaks") is not None,
-            baseline_marker=self.item.get_closest_marker("memory_baseline"),
+            baseline_metrics=baseline_marker.kwargs.get("metrics") if baseline_marker else None,
         )
         self.item.stash[RESULT] = result
         return result
@@ -387,33 +396,72 @@ def _outcome_word(report: pytest.TestReport) -> str:
 class _HtmlHooks:
     """pytest-html's hooks, registered only in a run that writes its report."""
 
-    def __init__(self, session: MemorySession) -> None:
+    def __init__(self, session: MemorySession, config: pytest.Config) -> None:
         self._session = session
+        self._report = Path(config.option.htmlpath).expanduser().absolute()
+        self._self_contained = bool(getattr(config.option, "self_contained_html", False))
 
     def add_extras(self, report: pytest.TestReport, result: RunResult) -> None:
         from pytest_memory.report import pytest_html
 
-        report.extras = [*getattr(report, "extras", []), *pytest_html.row_extras(result)]  # type: ignore[attr-defined]
+        extras = pytest_html.row_extras(result, directory=self._report.parent)
+        report.extras = [*getattr(report, "extras", []), *extras]  # type: ignore[attr-defined]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str], summary: list[str], postfix: list[str]) -> None:
         from pytest_memory.report import pytest_html
 
         if self._session.results:
-            prefix.append(pytest_html.summary_html(self._session.document()))
+            assets = None if self._self_contained else self._report.parent / "assets"
+            prefix.append(pytest_html.summary_html(self._session.document(), assets_directory=assets))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_header(self, cells: list[str]) -> None:
+        from pytest_memory.report import pytest_html
+
+        pytest_html.table_header(cells)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
+        from pytest_memory import results
+        from pytest_memory.report import pytest_html
+
+        payload = getattr(report, "memory_result", None)
+        pytest_html.table_row(cells, None if payload is None else results.from_payload(payload))
 
 
 class _Collector:
-    """Gathers the results that reports carry; on the controller, or where there is no xdist."""
+    """Gathers the results that reports carry, and what was collected; on the controller, or where there is no xdist."""
 
-    def __init__(self, session: MemorySession) -> None:
+    def __init__(self, session: MemorySession, config: pytest.Config) -> None:
         self._session = session
+        self._config = config
+        self.collected: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         payload = getattr(report, "memory_result", None)
         if payload is not None:
-            self._session.collect(payload)
+            file, line, _ = report.location
+            self._session.collect(payload, (file, (line or 0) + 1))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Before any deselection: which tests there are."""
+        self.collected.update(item.nodeid for item in items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.collected.update(ids)
+
+    @property
+    def whole_files(self) -> set[str]:
+        """Files collected whole: a stored entry that is missing from them belongs to a test that no longer exists."""
+        option = self._config.option
+        narrowed = any(getattr(option, name, None) for name in ("keyword", "markexpr", "deselect", "lf", "stepwise"))
+        if narrowed or any("::" in str(argument) for argument in self._config.args):
+            return set()
+        return {test_id.split("::")[0] for test_id in self.collected}
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
@@ -439,6 +487,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("memory")
         for markup, line in lines:
             terminalreporter.write_line(line, **markup)
+    if session.baseline_summary is not None:
+        from pytest_memory.report import stored
+
+        for line in stored.summary_lines(session.baseline_summary):
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -447,10 +500,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     memory.apps.release_all()
     if memory.is_worker:
         return
-    for problem in memory.write_files():
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"memory: {problem}", red=True)
+    collector = session.config.stash[COLLECTOR]
+    problems = memory.finish(collected=collector.collected, whole_files=collector.whole_files)
+    lines = [f"memory: {problem}" for problem in problems]
+    try:
+        lines += memory.tell_github(os.environ)
+    except PytestMemoryError as error:
+        lines.append(f"memory: {error}")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and lines:
+        reporter.ensure_newline()
+        for line in lines:
+            reporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ scope key; results are kept one per test id, the latest run of a repeated test w
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,15 @@ from pytest_memory.errors import PytestMemoryError
 # Every pytest run of an environment makes a session, few of them measure: what measures is imported by the method
 # that needs it.
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pytest_memory.baseline_session import BaselineSession
+    from pytest_memory.baseline_update import UpdateSummary
     from pytest_memory.heap.capture import Camera
     from pytest_memory.model import ResultDocument, RunResult
     from pytest_memory.monitor import MemoryMonitor
     from pytest_memory.node.process import NodeApp
     from pytest_memory.node.spec import AppSpec
+
+Location = tuple[str, int]
 
 
 class AppPool:
@@ -61,7 +64,7 @@ class AppPool:
 
 
 class MemorySession:
-    """Settings, apps and results of one pytest session or CLI call."""
+    """Settings, apps, baseline and results of one pytest session."""
 
     def __init__(self, settings: spec.Settings, *, root: Path, is_worker: bool = False, worker_count: int = 0) -> None:
         self.settings = settings
@@ -69,8 +72,22 @@ class MemorySession:
         self.is_worker = is_worker
         self.worker_count = worker_count
         self.apps = AppPool()
+        self.baseline_summary: UpdateSummary | None = None
         self._results: dict[str, RunResult] = {}
+        self._locations: dict[str, Location] = {}
         self._created_at = time.time()
+        self._baseline = self._load_baseline()
+
+    def _load_baseline(self) -> BaselineSession | None:
+        """Read the baseline before any test runs: a bad file must not cost a session's measurements."""
+        names = ("baseline", "baseline_ref", "baseline_update", "baseline_prune")
+        if not any(self.settings[name] for name in names):
+            return None
+        from pytest_memory.baseline_session import BaselineSession
+
+        baseline = BaselineSession.from_settings(self.settings, self.root)
+        baseline.load()
+        return baseline
 
     # --- results ---
 
@@ -79,24 +96,38 @@ class MemorySession:
         """One result a test, in the order of their first appearance."""
         return list(self._results.values())
 
-    def collect(self, payload: dict[str, Any]) -> None:
+    def collect(self, payload: dict[str, Any], location: Location | None = None) -> None:
         """Take in a result that came with a test report, from this process or a worker."""
         from pytest_memory import results
 
         result = results.from_payload(payload, origin="a test report")
         self._results[result.test_id] = result
+        if location is not None:
+            self._locations[result.test_id] = location
 
     def not_measured(self, test_id: str, error: PytestMemoryError) -> RunResult:
         from pytest_memory import runner
 
         return runner.not_measured(test_id, error)
 
-    def judge(self, monitor: MemoryMonitor, test_id: str, settings: spec.Settings, **expected: Any) -> RunResult:
+    def judge(
+        self,
+        monitor: MemoryMonitor,
+        test_id: str,
+        settings: spec.Settings,
+        *,
+        leak_test_expected: bool = False,
+        baseline_metrics: object = None,
+    ) -> RunResult:
         """Judge a stopped monitor against its settings and, where there is one, the baseline."""
         from pytest_memory import runner
 
-        expected.pop("baseline_marker", None)
-        return runner.judge_monitor(monitor, test_id, settings, worker_count=self.worker_count, **expected)
+        result = runner.judge_monitor(
+            monitor, test_id, settings, worker_count=self.worker_count, leak_test_expected=leak_test_expected
+        )
+        if self._baseline is None:
+            return result
+        return self._baseline.judged(result, settings, named=baseline_metrics, worker_count=self.worker_count)
 
     def fails(self, result: RunResult, settings: spec.Settings) -> bool:
         from pytest_memory import judge
@@ -119,52 +150,70 @@ class MemorySession:
 
     # --- files ---
 
-    def write_files(self) -> list[str]:
+    def finish(self, *, collected: Collection[str] = (), whole_files: Collection[str] = ()) -> list[str]:
         """Write everything the settings ask for; returns what went wrong, a sentence each.
 
-        One file that cannot be written does not keep the others from being written."""
-        if not self._results:
-            return []
-        document = self.document()
-        jobs: dict[str, Callable[[Path, ResultDocument], None]] = {
-            "json": _write_json,
-            "report": _write_report,
-            "results": _write_run,
-        }
+        One file that cannot be written does not keep the others from being written: results are never lost with it."""
         problems = []
-        for name, write in jobs.items():
-            if self.settings[name]:
-                try:
-                    write(self.root / self.settings[name], document)
-                except PytestMemoryError as error:
-                    problems.append(str(error))
+        for write in self._jobs(collected, whole_files):
+            try:
+                write()
+            except PytestMemoryError as error:
+                problems.append(str(error))
         return problems
+
+    def _jobs(self, collected: Collection[str], whole_files: Collection[str]) -> Iterator[Callable[[], None]]:
+        if self._results:
+            document = self.document()
+            for name, write in _WRITERS.items():
+                if self.settings[name]:
+                    path = self.root / self.settings[name]
+                    yield lambda write=write, path=path: write(path, document)  # type: ignore[misc]
+        if self._baseline is not None:
+            yield lambda: self._finish_baseline(collected, whole_files)
+
+    def _finish_baseline(self, collected: Collection[str], whole_files: Collection[str]) -> None:
+        assert self._baseline is not None
+        self.baseline_summary = self._baseline.finish(self.results, collected=collected, whole_files=whole_files)
+
+    def tell_github(self, environ: Mapping[str, str]) -> list[str]:
+        """In a GitHub job: append the step summary; returns the annotation lines to print."""
+        if not self._results or environ.get("GITHUB_ACTIONS") != "true":
+            return []
+        from pytest_memory.report import github
+
+        if path := environ.get("GITHUB_STEP_SUMMARY"):
+            github.append_step_summary(self.document(), Path(path))
+        return github.annotation_lines(self.results, self._locations)
 
     # --- snapshots ---
 
-    def camera(self, app: NodeApp, test_id: str) -> Camera:
-        """Takes this test's snapshots into a temporary directory."""
+    def camera(self, app: NodeApp) -> Camera:
+        """Takes a test's snapshots into a temporary directory."""
         import tempfile
 
         from pytest_memory.heap.capture import Camera
 
         return Camera(app, Path(tempfile.mkdtemp(prefix="pytest-memory-")))
 
-    def keep_snapshots(self, camera: Camera, test_id: str, *, failed: bool) -> None:
-        """Move the snapshots of a failed test below --memory-results; delete all others."""
+    def keep_snapshots(self, directory: Path, test_id: str, *, failed: bool) -> None:
+        """Move a failed test's files below --memory-results; delete all others."""
         import shutil
 
-        from pytest_memory import store
-
-        camera.close()
-        directory = camera.directory
-        if failed and self.settings["results"]:
-            kept = self.root / self.settings["results"] / "snapshots" / store.file_stem(test_id)
+        if failed and self.settings["results"] and any(directory.glob("*")):
+            kept = self.snapshot_directory(test_id)
             shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(directory, kept)
         else:
             shutil.rmtree(directory, ignore_errors=True)
+
+    def snapshot_directory(self, test_id: str) -> Path:
+        """Where the snapshots of a failed test are kept."""
+        from pytest_memory import store
+
+        results = Path(self.root, self.settings["results"])
+        return results / "snapshots" / store.file_stem(test_id)
 
 
 def _write_json(path: Path, document: ResultDocument) -> None:
@@ -183,3 +232,24 @@ def _write_run(directory: Path, document: ResultDocument) -> None:
     from pytest_memory import store
 
     store.write_document(store.run_file(directory, document), document)
+
+
+def _write_comment(path: Path, document: ResultDocument) -> None:
+    from pytest_memory.report import github
+
+    github.write_pr_comment(document, path)
+
+
+def _write_benchmark(path: Path, document: ResultDocument) -> None:
+    from pytest_memory.report import github
+
+    github.write_benchmark(document, path)
+
+
+_WRITERS: dict[str, Callable[[Path, ResultDocument], None]] = {
+    "json": _write_json,
+    "results": _write_run,
+    "report": _write_report,
+    "comment": _write_comment,
+    "benchmark": _write_benchmark,
+}

@@ -396,6 +396,22 @@ OPTIONS: tuple[Option, ...] = (
         help="write a standalone HTML report",
     ),
     Option(
+        name="comment", metavar="FILE.md", parse=parse_text, help="write a Markdown file for a pull request comment"
+    ),
+    Option(
+        name="benchmark",
+        metavar="FILE.json",
+        parse=parse_text,
+        help="write the numbers for github-action-benchmark (customSmallerIsBetter)",
+    ),
+    Option(
+        name="explain",
+        parse=parse_flag,
+        default=True,
+        help="take snapshots after a leak was found, to name what grows and who holds it (true or false)",
+        metavar="BOOL",
+    ),
+    Option(
         name="disable",
         parse=parse_flag,
         default=False,

@@ -1,0 +1,85 @@
+"""Names the culprit after a leak was found: which class grows, how much per unit of work, who holds it.  Floor 6.
+
+Two heap snapshots around another portion of the same work, compared object by object.  Only ever after the
+statistics: a snapshot swells the process and slows it down.  What cannot be explained (no room for a snapshot, a leak
+outside the heap) leaves the verdict as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memory.errors import PytestMemoryError
+from pytest_memory.model import Artifact, ClassDelta, Finding, LeakEstimate, Note
+
+if TYPE_CHECKING:
+    from pytest_memory.leakrun import LeakResult
+    from pytest_memory.node.process import NodeApp
+
+# Enough work for a leak of one request in fifty to leave several objects, and for one-off objects to fade beside it.
+WANTED_UNITS = 500
+MAX_WORK_S = 6.0
+MAX_CLASSES = 20
+EXPLAINED = ("heap", "worker-heap", "external", "handles", "fds")
+
+
+def explains(estimates: Sequence[LeakEstimate]) -> bool:
+    """Whether a snapshot could say more: something leaked that objects of the heap stand for."""
+    return any(estimate.outcome == "critical" and estimate.kind in EXPLAINED for estimate in estimates)
+
+
+def explain_leak(
+    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path
+) -> tuple[LeakResult, tuple[Note, ...]]:
+    """The result with class growth, findings and snapshot files added; notes say why it could not be explained."""
+    from pytest_memory.heap.capture import Camera
+
+    try:
+        with Camera(app, directory) as camera:
+            worker = _growing_worker(app, result)
+            before = camera.take("before", worker=worker)
+            units = _work(operation)
+            after = camera.take("after", worker=worker)
+            comparison = after.compare(before)
+            deltas = comparison.class_deltas()[:MAX_CLASSES]
+            findings = comparison.findings(units=units)
+    except PytestMemoryError as error:
+        return result, (Note(slug="not-explained", detail={"reason": error.message}),)
+    return _add(result, deltas, findings, camera.paths), ()
+
+
+def _growing_worker(app: NodeApp, result: LeakResult) -> Any:
+    """The worker thread with the largest heap, when it is worker heaps that grow."""
+    kinds = {estimate.kind for estimate in result.estimates if estimate.outcome == "critical"}
+    if "worker-heap" not in kinds or "heap" in kinds:
+        return None
+    workers = app.inspector.workers()
+    return max(workers, key=lambda worker: worker.call("Runtime.getHeapUsage")["usedSize"], default=None)
+
+
+def _work(operation: Callable[[], Any]) -> int:
+    """Repeat the operation until there is enough to see; units done."""
+    from pytest_memory.leakrun import count_work
+
+    units, deadline = 0, time.monotonic() + MAX_WORK_S
+    while units < WANTED_UNITS and (units == 0 or time.monotonic() < deadline):
+        units += (count_work(operation()) or (1, 0))[0]
+    return units
+
+
+def _add(
+    result: LeakResult, deltas: Sequence[ClassDelta], findings: Sequence[Finding], paths: Sequence[Path]
+) -> LeakResult:
+    artifacts = tuple(
+        Artifact(kind="heapsnapshot", path=str(path), name=path.stem, size_bytes=path.stat().st_size) for path in paths
+    )
+    return replace(
+        result,
+        class_deltas=(*result.class_deltas, *deltas),
+        findings=(*result.findings, *findings),
+        artifacts=(*result.artifacts, *artifacts),
+    )
