@@ -35,8 +35,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return finish(context, [result], arguments.output)
 
 
-def measure(app: NodeApp, generator: LoadGenerator, send: Send, context: Context, *, name: str = "stress") -> RunResult:
-    """Ramp up, then the rounds of a leak test under the monitor; judged.  Ctrl-C judges what there is."""
+def measure(
+    app: NodeApp,
+    generator: LoadGenerator,
+    send: Send,
+    context: Context,
+    *,
+    name: str = "stress",
+    stopped: threading.Event | None = None,
+) -> RunResult:
+    """Ramp up, then the rounds of a leak test under the monitor; judged.
+
+    Ctrl-C sets ``stopped`` and judges what there is."""
     settings = context.merged.settings
     from pytest_memory import runner
     from pytest_memory.monitor import MemoryMonitor
@@ -45,7 +55,7 @@ def measure(app: NodeApp, generator: LoadGenerator, send: Send, context: Context
     table = LiveTable(f"{name} {app.spec.label}", longest_s)
     monitor = MemoryMonitor(app, interval=settings["interval"], on_sample=table.take, no_leaks=settings["no_leaks"])
     monitor.watch_load(generator)
-    work = _Work(send, generator, table, monitor)
+    work = _Work(send, generator, table, monitor, stopped or threading.Event())
     with ending_early(work.stop), showing(context.output, table):
         monitor.start()
         if settings["load_ramp_up"]:
@@ -72,12 +82,19 @@ class _Stopped(Exception):
 class _Work:
     """The load of a stress run: its ramp, its portions, its end."""
 
-    def __init__(self, send: Send, generator: LoadGenerator, table: LiveTable, monitor: MemoryMonitor) -> None:
+    def __init__(
+        self,
+        send: Send,
+        generator: LoadGenerator,
+        table: LiveTable,
+        monitor: MemoryMonitor,
+        stopped: threading.Event,
+    ) -> None:
         self._send = send
         self._generator = generator
         self._table = table
         self._monitor = monitor
-        self.stopped = threading.Event()
+        self.stopped = stopped
 
     def stop(self) -> None:
         self.stopped.set()

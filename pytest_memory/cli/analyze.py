@@ -1,0 +1,118 @@
+"""``pytest-memory analyze``: baseline → stress → snapshots → comparison → report, into one directory.  Floor 7.
+
+Snapshots come last: writing one swells the process for good, so every verdict is in by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_memory import store
+from pytest_memory.cli import baseline, stress
+from pytest_memory.cli.front import Context
+from pytest_memory.cli.live import ProgressLine
+from pytest_memory.cli.measured import exit_status, make_document, show_results
+from pytest_memory.cli.target import Send, make_generator, open_app, operations, workload
+from pytest_memory.errors import CaptureError, ConfigError
+
+if TYPE_CHECKING:
+    from pytest_memory.load.generator import LoadGenerator
+    from pytest_memory.model import RunResult
+    from pytest_memory.node.process import NodeApp
+
+RESULTS_FILE = "results.json"
+REPORT_FILE = "report.html"
+SNAPSHOTS = "snapshots"
+_SNAPSHOT_FILES = ("load-before.heapsnapshot", "load-after.heapsnapshot")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    if arguments.requests < 1:
+        raise ConfigError(f"-n is {arguments.requests}; expected at least 1", slug="config-load")
+    directory = Path(arguments.output)
+    # Before anything is measured: a directory that cannot be written should not cost a minute.
+    store.write_atomic(directory / ".gitignore", b"*\n")
+    measured = _measure(arguments, context, directory)
+    document = make_document(measured)
+    store.write_document(directory / RESULTS_FILE, document)
+    from pytest_memory.report import html
+
+    html.write_report(document, directory / REPORT_FILE, title="Memory analysis")
+    show_results(context, measured)
+    _show_files(context, directory)
+    from pytest_memory import judge
+
+    worst = judge.worst([result.verdict.outcome for result in measured])
+    return exit_status(worst, context.merged.settings["fail_on"])
+
+
+def _measure(arguments: argparse.Namespace, context: Context, directory: Path) -> list[RunResult]:
+    settings = context.merged.settings
+    from pytest_memory.heap import stop_warming, warm_kernels
+
+    warm_kernels()
+    try:
+        with open_app(arguments, settings) as app, make_generator(arguments, settings, app.url) as generator:
+            steps = baseline.measure(app, generator, operations(arguments, generator), arguments.requests, context)
+            send = workload(arguments, generator)
+            stopped = threading.Event()
+            stressed = stress.measure(app, generator, send, context, name="analyze", stopped=stopped)
+            if app.alive and not stopped.is_set():
+                stressed = _explain(app, generator, send, stressed, directory, arguments.requests, context)
+    finally:
+        stop_warming()
+    return [steps, stressed]
+
+
+def _explain(
+    app: NodeApp,
+    generator: LoadGenerator,
+    send: Send,
+    stressed: RunResult,
+    directory: Path,
+    requests: int,
+    context: Context,
+) -> RunResult:
+    """Snapshots around some more load, compared: which classes grew, what pattern it is, who holds them."""
+    from pytest_memory.heap.profiler import MemoryProfiler
+
+    for name in _SNAPSHOT_FILES:
+        (directory / SNAPSHOTS / name).unlink(missing_ok=True)  # of an earlier analysis
+    concurrency = context.merged.settings["load_concurrency"]
+    with ProgressLine(context.output, "snapshots") as progress:
+        profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=_percent(progress))
+        try:
+            with profiler:
+                profile = profiler.profile_during_operation(
+                    lambda: send(requests=requests, concurrency=concurrency), "load"
+                )
+        except CaptureError as error:
+            # Too little memory for snapshots: the verdict stands without them.
+            context.output.note(f"no snapshots: {error}")
+            return stressed
+        progress.say("comparing", label="analysis")
+        assert profile.snapshots is not None
+        before, after = profile.snapshots
+        comparison = after.compare(before)
+        record = profile.record()
+        return replace(
+            stressed,
+            class_deltas=(*stressed.class_deltas, *comparison.class_deltas()[:50]),
+            findings=(*stressed.findings, *comparison.findings(units=requests)),
+            artifacts=(*stressed.artifacts, *record.artifacts),
+        )
+
+
+def _percent(progress: ProgressLine) -> Callable[[str, float], None]:
+    return lambda what, share: progress.say(f"{what} {share:.0%}")
+
+
+def _show_files(context: Context, directory: Path) -> None:
+    for name in (RESULTS_FILE, REPORT_FILE, SNAPSHOTS):
+        if (directory / name).exists():
+            context.output.note(f"written: {directory / name}")
