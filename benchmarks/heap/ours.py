@@ -1,0 +1,117 @@
+"""Analyses one snapshot with pytest-memory, for heap.py: one process, one file, one line of JSON.
+
+usage: python ours.py FILE [ANSWERS.json [IDS.json]]
+       python ours.py --compare BEFORE AFTER
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def peak_rss_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def analyse(file: str) -> tuple[Any, dict[str, Any]]:
+    started = time.perf_counter()
+    import pytest_memory.heap.kernels_ready  # noqa: F401
+    from pytest_memory.heap import HeapSnapshot
+
+    ready, cpu_ready = time.perf_counter(), time.process_time()
+    snapshot = HeapSnapshot.load(file)
+    graph = snapshot.graph
+    rows = snapshot.classes()
+    seconds = time.perf_counter() - ready
+    summary = {
+        "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu_ready,
+        "import_seconds": ready - started,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "nodes": graph.snapshot.node_count,
+        "edges": graph.snapshot.edge_count,
+        "total_retained": int(graph.retained[graph.root]),
+        "classes": len(rows),
+    }
+    return snapshot, summary
+
+
+def answers(snapshot: Any, ids: list[int]) -> dict[str, Any]:
+    """The same questions the peers answer, under DevTools' rules and under memlab's."""
+    from pytest_memory.heap.graph import Rules, build_graph
+
+    graph = snapshot.graph
+    memlab_rules = Rules(weak_map_entries=False, fold_sizes=False, protect_shortcuts=False)
+    memlab = build_graph(graph.snapshot, rules=memlab_rules)
+    table = graph.classes
+    return {
+        "classes": [
+            [c.name if c.script_id < 0 else [c.script_id, c.line, c.column, c.name], *map(int, totals)]
+            for c, totals in zip(table.classes, table.totals)
+            if totals[0]
+        ],
+        "objects": objects(graph, ids, distances=True),
+        "distances": int(graph.distances.sum(dtype="int64")),
+        "statistics": snapshot.to_dict()["statistics"],
+        "memlab_objects": objects(memlab, ids, distances=False),
+        "memlab_names": names(memlab),
+        "memlab_total": int(memlab.retained[memlab.root]),
+    }
+
+
+def objects(graph: Any, ids: list[int], *, distances: bool) -> list[list[int]]:
+    found = []
+    for node_id in ids:
+        node = graph.ord_of(node_id)
+        row = [node_id, int(graph.size[node]), int(graph.retained[node])]
+        found.append([*row, int(graph.distances[node])] if distances else row)
+    return found
+
+
+def names(graph: Any, limit: int = 200) -> list[list[Any]]:
+    """Count, size and sum of retained sizes by type and name, the most numerous first: what memlab can tell."""
+    import numpy as np
+
+    snapshot = graph.snapshot
+    key = snapshot.node_type.astype(np.int64) << 32 | snapshot.node_name
+    values, where, counts = np.unique(key, return_inverse=True, return_counts=True)
+    best = np.lexsort((values, -counts))[:limit]
+    sizes, retained = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    np.add.at(sizes, where, graph.size)
+    np.add.at(retained, where, graph.retained)
+    types = snapshot.header.node_types
+    return [
+        [types[int(values[at] >> 32)], snapshot.strings[int(values[at] & 0xFFFFFFFF)], int(counts[at]), int(sizes[at]), int(retained[at])]
+        for at in best
+    ]
+
+
+def compare(before: str, after: str) -> dict[str, Any]:
+    import pytest_memory.heap.kernels_ready  # noqa: F401
+    from pytest_memory.heap import HeapSnapshot
+
+    started = time.perf_counter()
+    comparison = HeapSnapshot.load(after).compare(HeapSnapshot.load(before))
+    text = str(comparison)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_rss_bytes": peak_rss_bytes(), "lines": text.count("\n"), "by_id": comparison.by_id}
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "--compare":
+        print(json.dumps(compare(*arguments[1:])))
+        return
+    snapshot, summary = analyse(arguments[0])
+    print(json.dumps(summary))
+    if len(arguments) > 1:
+        ids = json.loads(Path(arguments[2]).read_text())
+        Path(arguments[1]).write_text(json.dumps(answers(snapshot, ids)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
