@@ -192,7 +192,7 @@ class _Driver:
         start_s = self._clock()
         units = errors = 0
         if isinstance(step, RunRound):
-            units, errors = self._work(step.repeat)
+            units, errors = self._work(step)
         else:
             self._sleep(step.seconds)
         end_s = self._clock()
@@ -201,13 +201,15 @@ class _Driver:
             raise AppError(f"the app is another process now (pid {self._pid} → {self._app.pid})", slug="app-died")
         self._record(step, units, errors, start_s, end_s, self._settle())
 
-    def _work(self, repeat: int) -> tuple[int, int]:
+    def _work(self, step: RunRound) -> tuple[int, int]:
         """Call the operation; units of work done and errors among them.
 
         What it returns counts first; then what the load generator counted meanwhile (an operation may load the
         app without returning the result); else a call is a unit."""
-        units = errors = 0
-        for _ in range(repeat):
+        units = errors = calls = 0
+        latest_s = self._clock() + step.longest_s
+        while calls < step.repeat and (calls == 0 or self._clock() < latest_s):
+            calls += 1
             before = self._counter() if self._counter else (0, 0)
             done = count_work(self._operation())
             if done is None and self._counter:
@@ -216,6 +218,7 @@ class _Driver:
             done = done or (1, 0)
             units += done[0]
             errors += done[1]
+        self._history = replace(self._history, last_repeat=calls)
         return units, errors
 
     def _settle(self) -> SettledMemory:
@@ -236,8 +239,6 @@ class _Driver:
             memory=memory,
             idle=isinstance(step, Rested),
         )
-        if isinstance(step, RunRound):
-            history = replace(history, last_repeat=step.repeat)
         if history.rounds or is_warm(self._plan, history, done):
             self._history = replace(history, rounds=(*history.rounds, done))
         else:

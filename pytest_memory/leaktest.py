@@ -12,19 +12,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_memory.judge.leak import LeakPlan, judge_leak, unjudged
+from pytest_memory.judge.leak import RESOLUTION, LeakPlan, judge_leak, unjudged
 from pytest_memory.judge.series import Rest, read_series
-from pytest_memory.model import LeakEstimate, Round
+from pytest_memory.model import LeakEstimate, MemoryKind, Round
 
 __all__ = ["History", "LeakPlan", "Rested", "RunRound", "Step", "Stop", "is_warm", "next_step"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRound:
-    """Call the operation ``repeat`` times, then take a settled reading.  Warm-up rounds are thrown away."""
+    """Call the operation ``repeat`` times, or fewer when ``longest_s`` is over, then take a settled reading.
+
+    Warm-up rounds are thrown away."""
 
     repeat: int
     warmup: bool = False
+    longest_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,10 @@ Step = RunRound | Rested | Stop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What has happened so far.  ``rounds`` begin with the last warm-up round (its reading is the start);
-    ``warmup`` are those before it; ``calls`` counts calls of the operation in the last working round."""
+    """What has happened so far.
+
+    ``warmup`` begins with a reading before any work; ``rounds`` begin with the last warm-up round, whose reading
+    is the start; ``last_repeat`` counts the calls of the operation in the last working round."""
 
     warmup: tuple[Round, ...] = ()
     rounds: tuple[Round, ...] = ()
@@ -73,11 +78,13 @@ _REST_STEP_S = 1.0
 _QUIET_S = 2.0
 # A reading after collections takes time that grows with the heap: work at least this many times as long.
 _WORK_PER_SETTLE = 4.0
+_LONGEST_ROUND_S = 3.0
 # Calls that must have been made before their units and errors are judged.
 _TRIAL_ROUNDS = 3
 _TRIAL_UNITS = 100
 # Doubts that more of the same work rarely removes, but a rest does: expiring stores and flushed buffers.
-_REST_REMOVES = frozenset({"noisy", "sawtooth", "straddles-limit", "step"})
+_REST_REMOVES = frozenset({"noisy", "straddles-limit"})
+_REST_MAY_REMOVE = frozenset({"sawtooth", "step"})
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -88,11 +95,17 @@ def next_step(plan: LeakPlan, history: History) -> Step:
         return Stop("app-died", (*_estimates(plan, history), unjudged("critical", "app-died", plan, every)))
     if refusal := _refusal(plan, history):
         return Stop(refusal, (unjudged("not-measured", refusal, plan, every),))
+    if not every:
+        return Rested(0.0)  # the reading before any work
     if not history.rounds:
-        return RunRound(_repeat(plan, history, plan.round_s), warmup=True)
+        return _work(plan, history, plan.round_s, warmup=True)
     if len(history.rounds) == 1:
-        return RunRound(_repeat(plan, history, plan.round_s))
-    estimates = judge_leak(history.rounds, plan)
+        return _work(plan, history, plan.round_s)
+    estimates = _estimates(plan, history)
+    unsettled = [estimate for estimate in estimates if estimate.outcome != "pass"]
+    in_time = history.elapsed_s < plan.max_duration_s + plan.rest_s
+    if history.rounds[-1].idle and in_time and any(_goes_on(plan, history.rounds, one.kind) for one in unsettled):
+        return Rested(_REST_STEP_S)  # half a rest proves nothing, neither way
     if _decided(estimates):
         return Stop("decided", estimates)
     if len(history.rounds) >= plan.max_rounds:
@@ -103,7 +116,7 @@ def next_step(plan: LeakPlan, history: History) -> Step:
     if _needs_rest(plan, history, doubtful):
         return Rested(_REST_STEP_S)
     between_rests = any(estimate.reason == "gives-back" for estimate in doubtful)
-    return RunRound(_repeat(plan, history, _WORK_BETWEEN_RESTS_S / 2 if between_rests else plan.round_s))
+    return _work(plan, history, _WORK_BETWEEN_RESTS_S / 2 if between_rests else plan.round_s)
 
 
 def is_warm(plan: LeakPlan, history: History, candidate: Round) -> bool:
@@ -115,7 +128,9 @@ def is_warm(plan: LeakPlan, history: History, candidate: Round) -> bool:
 
 
 def _estimates(plan: LeakPlan, history: History) -> tuple[LeakEstimate, ...]:
-    return judge_leak(history.rounds, plan) if len(history.rounds) > 1 else ()
+    if len(history.rounds) < 2:
+        return ()
+    return judge_leak(history.rounds, plan, before=history.warmup[0] if history.warmup else None)
 
 
 def _decided(estimates: Sequence[LeakEstimate]) -> bool:
@@ -126,7 +141,7 @@ def _decided(estimates: Sequence[LeakEstimate]) -> bool:
 
 def _refusal(plan: LeakPlan, history: History) -> str | None:
     """Why this cannot be measured at all: nothing is being done, or too much of it fails."""
-    calls = len(history.warmup) + len(history.rounds)
+    calls = sum(not one.idle for one in (*history.warmup, *history.rounds))
     if calls >= _TRIAL_ROUNDS and history.units == 0:
         return "errors" if history.errors else "no-units"
     tried = max(history.units, history.errors)
@@ -135,35 +150,38 @@ def _refusal(plan: LeakPlan, history: History) -> str | None:
     return None
 
 
-def _repeat(plan: LeakPlan, history: History, target_s: float) -> int:
-    """Calls for the next round, so that it lasts about ``target_s`` and long against its reading.
+def _work(plan: LeakPlan, history: History, target_s: float, *, warmup: bool = False) -> RunRound:
+    """A round that lasts about ``target_s``, and long against its reading.
 
     Lengths vary (by the golden ratio, which fits no period): equal rounds would beat against a buffer that is
     flushed every so many units, and a slow beat looks like growth."""
     worked = [one for one in (*history.warmup, *history.rounds) if not one.idle]
     if not worked:
-        return 1
+        return RunRound(1, warmup=warmup)
     last = worked[-1]
-    wanted_s = max(target_s, _WORK_PER_SETTLE * last.memory.duration_s)
+    wanted_s = max(target_s, min(_WORK_PER_SETTLE * last.memory.duration_s, _LONGEST_ROUND_S))
     per_call_s = max((last.end_s - last.start_s) / history.last_repeat, 1e-4)
     vary = 0.6 + 0.8 * (len(worked) * _GOLDEN % 1.0)
-    return max(1, min(round(wanted_s * vary / per_call_s), 4 * history.last_repeat))
+    repeat = max(1, min(round(wanted_s * vary / per_call_s), 4 * history.last_repeat))
+    return RunRound(repeat, warmup=warmup, longest_s=3.0 * wanted_s)
 
 
 # --- rests ----------------------------------------------------------------------------------------------------
 
 
 def _needs_rest(plan: LeakPlan, history: History, doubtful: Sequence[LeakEstimate]) -> bool:
-    rests = [series.rests for one in doubtful if (series := read_series(history.rounds, one.kind)) is not None]
     if history.rounds[-1].idle:
-        return any(_goes_on(plan, of_kind) for of_kind in rests)
+        return False
     reasons = {one.reason for one in doubtful}
     if "no-rest" in reasons:
         return True
+    work_s = _work_since_rest_s(history.rounds)
     if "gives-back" in reasons:
-        return _work_since_rest_s(history.rounds) >= _WORK_BETWEEN_RESTS_S
-    rested = any(one.idle for one in history.rounds)
-    return not rested and bool(reasons & _REST_REMOVES) and _work_since_rest_s(history.rounds) >= plan.leak_after_s
+        return work_s >= _WORK_BETWEEN_RESTS_S
+    if any(one.idle for one in history.rounds):
+        return False
+    patience_s = plan.pass_after_s if reasons & _REST_REMOVES else plan.leak_after_s
+    return work_s >= patience_s and bool(reasons & (_REST_REMOVES | _REST_MAY_REMOVE))
 
 
 def _work_since_rest_s(rounds: Sequence[Round]) -> float:
@@ -175,22 +193,27 @@ def _work_since_rest_s(rounds: Sequence[Round]) -> float:
     return work_s
 
 
-def _goes_on(plan: LeakPlan, rests: Sequence[Rest]) -> bool:
+def _goes_on(plan: LeakPlan, rounds: Sequence[Round], kind: MemoryKind) -> bool:
     """Whether the rest under way must last longer: a first one its full length, any while memory still falls."""
-    rest = rests[-1]
+    series = read_series(rounds, kind)
+    if series is None or not series.rests:
+        return False
+    rest = series.rests[-1]
     if rest.duration_s >= plan.max_rest_s:
         return False
-    fell_until = _last_fall_s(rest)
-    if fell_until > 0.0:
-        return rest.duration_s < fell_until + _QUIET_S
-    expected = max((_last_fall_s(earlier) for earlier in rests[:-1]), default=0.0)
-    return rest.duration_s < (expected + _QUIET_S if len(rests) > 1 else plan.rest_s)
+    falls_s = [last_fall_s(one, RESOLUTION[kind] / 4.0) for one in series.rests]
+    if falls_s[-1] > 0.0:
+        return rest.duration_s < falls_s[-1] + _QUIET_S
+    if len(series.rests) == 1:
+        return rest.duration_s < plan.rest_s
+    return rest.duration_s < max(falls_s) + _QUIET_S
 
 
-def _last_fall_s(rest: Rest) -> float:
-    """When in the rest memory last fell by more than a fiftieth of all that it gave back; 0 if it gave nothing."""
+def last_fall_s(rest: Rest, noise: float) -> float:
+    """When in a rest memory last fell by more than a fiftieth of all that it gave back; 0 if it gave no more
+    back than ``noise``."""
     given = rest.before - rest.lowest
-    if given <= 0.02 * abs(rest.before):
+    if given <= noise:
         return 0.0
     level, last_s = rest.before, 0.0
     for at_s, value in rest.readings:

@@ -10,6 +10,7 @@ collection, because every turn of JavaScript after it makes garbage again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -182,7 +183,8 @@ def _collect_until_still(
     isolates: list[_Isolate], deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> tuple[int, bool]:
     """Rounds of collections, and whether the heaps were still at the end."""
-    still, rounds = 0, 0
+    still, rounds, rising = 0, 0, 0
+    lowest = math.inf
     while isolates:
         _collect(isolates)
         rounds += 1
@@ -190,8 +192,12 @@ def _collect_until_still(
         still = still + 1 if all(m is not None and abs(m) <= SETTLED_BYTES for m in moved) else 0
         if still >= _STABLE_ROUNDS:
             return rounds, True
+        total = sum(isolate.used_bytes for isolate in isolates)
+        rising = 0 if total < lowest - SETTLED_BYTES else rising + 1
+        lowest = min(lowest, total)
         if rounds >= _QUICK_ROUNDS:
-            if clock() >= deadline:
+            # What no longer falls is not about to settle: the app keeps working by itself (timers, polling).
+            if clock() >= deadline or rising >= _QUICK_ROUNDS:
                 return rounds, False
             sleep(_PAUSES_S[min(rounds - _QUICK_ROUNDS, len(_PAUSES_S) - 1)])
     return rounds, True

@@ -11,18 +11,15 @@ It decides nothing about how a test is run (that is `leaktest`) and words nothin
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pytest_memory import stats
-from pytest_memory.judge.series import KINDS, Point, Rest, Series, read_series
+from pytest_memory.judge.series import KINDS, Rest, Series, read_series
+from pytest_memory.judge.trend import MIN_FLOOR_POINTS, Trend, read_trend, slows_down
 from pytest_memory.model import LeakEstimate, MemoryKind, Outcome, Round
 from pytest_memory.units import Limit
-
-Shape = Literal["flat", "linear", "levelling-off", "sawtooth", "step", "staircase", "noisy"]
 
 # --- what counts as growth ------------------------------------------------------------------------------------
 
@@ -42,13 +39,15 @@ COUNT_LIMIT = 0.005
 # Growth below these, over the judged half of the test, is not told from a module loaded late or a table
 # allocated on first use, whatever its rate per unit looks like.
 RESOLUTION: dict[MemoryKind, float] = {
-    "heap": 32e3,
-    "worker-heap": 32e3,
+    "heap": 12e3,
+    "worker-heap": 12e3,
     "external": 128e3,
-    "native": 4e6,
-    "handles": 10.0,
-    "fds": 10.0,
+    "native": 2e6,
+    "handles": 5.0,
+    "fds": 5.0,
 }
+# A leak is called only for a multiple of that, a pass given below it: what lies between is doubt.
+LEAK_RESOLUTIONS = 2.5
 # Pages around a growing heap (malloc arenas, page tables, half-filled heap pages) grow along with it.
 NATIVE_SHARE_OF_MANAGED = 0.25
 
@@ -57,11 +56,6 @@ NATIVE_SHARE_OF_MANAGED = 0.25
 # A leak gives nothing back: what its series returns in a rest is noise of a few thousandths.  An expiring store
 # whose oldest entries are just beginning to go has returned a few hundredths.
 GIVE_BACK_SHARE = 0.03
-# A real leak's rate varies by a few per cent; a filling cache's falls by more between the halves of the window.
-SLOWING = 0.85
-# Fewer independent floor points than this give no 95 % interval at all (Kendall's S at n = 5: 1.7 %).
-MIN_FLOOR_POINTS = 5
-FLOOR_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +80,13 @@ class LeakPlan:
     pass_after_long_s: float = 20.0
     # Earliest believable "leaks": caches of ten thousand entries and lifetimes of ten seconds are over by then.
     leak_after_s: float = 20.0
-    leak_after_units: int = 20_000
-    leak_after_long_s: float = 45.0
+    leak_after_units: int = 15_000
+    leak_after_long_s: float = 60.0
     leak_after_bytes: float = 256e6
     leak_after_count: float = 1000.0
     # The rest before a leak is called, and how long a rest may be extended while memory still falls.
     rest_s: float = 10.0
-    max_rest_s: float = 30.0
+    max_rest_s: float = 25.0
     max_rounds: int = 600
     max_duration_s: float = 100.0
     round_s: float = 0.35
@@ -114,25 +108,13 @@ class LeakPlan:
         return asked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trend:
-    """What the floor of one window of a series does."""
-
-    slope: stats.Slope
-    shape: Shape
-    growth: float
-    late_slope: stats.Slope
-    early_slope: stats.Slope
-    median_step: float
-    points: int
-
-
-def judge_leak(rounds: Sequence[Round], plan: LeakPlan) -> tuple[LeakEstimate, ...]:
+def judge_leak(rounds: Sequence[Round], plan: LeakPlan, *, before: Round | None = None) -> tuple[LeakEstimate, ...]:
     """Judge every measured kind of memory; worst kinds are not sorted first, `judge.combine` does that.
 
-    ``rounds`` begin with the reading after the warm-up.  Nothing measured gives one ``not-measured`` estimate.
+    ``rounds`` begin with the reading after the warm-up; ``before`` is one from before any work.  Nothing measured
+    gives one ``not-measured`` estimate.
     """
-    every = [series for kind in plan.kinds if (series := read_series(rounds, kind)) is not None]
+    every = [series for kind in plan.kinds if (series := read_series(rounds, kind, before=before)) is not None]
     if not every or every[0].units <= 0:
         return (unjudged("not-measured", "no-units", plan, rounds),)
     managed = sum(max(0.0, one.growth) for one in every if one.kind in ("heap", "worker-heap", "external"))
@@ -161,9 +143,9 @@ def unjudged(outcome: Outcome, reason: str, plan: LeakPlan, rounds: Sequence[Rou
 
 def _judge_series(series: Series, plan: LeakPlan, *, managed_growth: float) -> LeakEstimate:
     limit = plan.limit_for(series.kind)
-    trend = _trend(series, limit)
+    trend = read_trend(series, limit, RESOLUTION[series.kind])
     outcome, reason = _decide(series, trend, limit, plan, managed_growth)
-    shape = _shape_of(trend, reason)
+    shape = "levelling-off" if reason == "levelling-off" else trend.shape
     returned = max((_given_back(series, rest) for rest in series.rests), default=0.0)
     return LeakEstimate(
         kind=series.kind,
@@ -185,23 +167,29 @@ def _judge_series(series: Series, plan: LeakPlan, *, managed_growth: float) -> L
     )
 
 
-def _decide(series: Series, trend: _Trend, limit: float, plan: LeakPlan, managed_growth: float) -> tuple[Outcome, str]:
+def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_growth: float) -> tuple[Outcome, str]:
     if _gave_back(series):
-        return _decide_drained(series, limit)
+        return _decide_drained(series, limit, plan)
     if trend.points < MIN_FLOOR_POINTS or len(series.load) < plan.min_rounds:
         return "inconclusive", "too-short"
-    if trend.slope.high < _tolerated(series, limit, plan):
-        return ("pass", "below-limit") if _worked_enough_to_pass(series, plan) else ("inconclusive", "too-short")
+    if trend.slope.high < _tolerated(series, limit, plan, series.units / 2.0):
+        if not _worked_enough_to_pass(series, plan):
+            return "inconclusive", "too-short"
+        return ("inconclusive", "step") if trend.steps_may_follow else ("pass", "below-limit")
     if not _grows(series, trend, limit, managed_growth):
         return "inconclusive", _doubt(trend, limit)
     return _believe(series, trend, plan)
 
 
-def _believe(series: Series, trend: _Trend, plan: LeakPlan) -> tuple[Outcome, str]:
+def _believe(series: Series, trend: Trend, plan: LeakPlan) -> tuple[Outcome, str]:
     """The floor rises faster than allowed: is it a leak, or something that will end?"""
     if not _worked_enough_to_fail(series, plan):
         return "inconclusive", "growing"
-    if _slows_down(series, trend):
+    if trend.saws:
+        return "inconclusive", "sawtooth"
+    if trend.one_step and trend.shape != "staircase":
+        return "inconclusive", "step"
+    if slows_down(series, trend):
         return "inconclusive", "levelling-off"
     if not series.rests:
         return "inconclusive", "no-rest"
@@ -212,17 +200,16 @@ def _believe(series: Series, trend: _Trend, plan: LeakPlan) -> tuple[Outcome, st
     return "critical", "staircase" if trend.shape == "staircase" else "grows"
 
 
-def _tolerated(series: Series, limit: float, plan: LeakPlan) -> float:
+def _tolerated(series: Series, limit: float, plan: LeakPlan, judged_units: float) -> float:
     """What the interval must stay below.  Without a limit of the user's own, growth that does not add up to the
-    resolution over the judged half is tolerated: few, heavy units have large rates and small sums."""
+    resolution over the judged work is tolerated: few, heavy units have large rates and small sums."""
     if plan.limit is not None and series.kind in ("heap", "worker-heap"):
         return limit
-    judged = series.units / 2.0
-    return max(limit, RESOLUTION[series.kind] / judged) if judged > 0 else limit
+    return max(limit, RESOLUTION[series.kind] / judged_units) if judged_units > 0 else limit
 
 
-def _grows(series: Series, trend: _Trend, limit: float, managed_growth: float) -> bool:
-    needed = RESOLUTION[series.kind]
+def _grows(series: Series, trend: Trend, limit: float, managed_growth: float) -> bool:
+    needed = LEAK_RESOLUTIONS * RESOLUTION[series.kind]
     if series.kind == "native":
         needed = max(needed, NATIVE_SHARE_OF_MANAGED * managed_growth)
     if trend.growth < needed:
@@ -230,7 +217,7 @@ def _grows(series: Series, trend: _Trend, limit: float, managed_growth: float) -
     return trend.slope.low > limit or trend.shape == "staircase"
 
 
-def _doubt(trend: _Trend, limit: float) -> str:
+def _doubt(trend: Trend, limit: float) -> str:
     if trend.shape in ("step", "sawtooth", "noisy"):
         return trend.shape
     return "straddles-limit" if trend.slope.low <= limit <= trend.slope.high else "noisy"
@@ -255,111 +242,11 @@ def _worked_enough_to_fail(series: Series, plan: LeakPlan) -> bool:
     return series.load_s >= plan.leak_after_s and series.units >= plan.leak_after_units
 
 
-def _slows_down(series: Series, trend: _Trend) -> bool:
-    """Whether the climb is surely slower late than early: inside the judged half, or against the quarter before."""
-    if _surely_slower(trend.early_slope, trend.late_slope, SLOWING):
-        return True
-    before = _slope_of(series.window(0.25, 0.5))
-    return _surely_slower(before, trend.slope, 0.6)
-
-
-def _surely_slower(early: stats.Slope, late: stats.Slope, share: float) -> bool:
-    return early.value > 0 and late.value < share * early.value and late.high < early.low
-
-
-def _shape_of(trend: _Trend, reason: str) -> Shape:
-    return "levelling-off" if reason == "levelling-off" else trend.shape
-
-
-def _units_to_limit(series: Series, trend: _Trend, outcome: Outcome, plan: LeakPlan) -> int | None:
+def _units_to_limit(series: Series, trend: Trend, outcome: Outcome, plan: LeakPlan) -> int | None:
     if outcome != "critical" or series.kind != "heap" or not plan.heap_limit_bytes or trend.slope.value <= 0:
         return None
     left = plan.heap_limit_bytes - (series.start + series.growth)
     return int(series.units + max(0.0, left) / trend.slope.value)
-
-
-# --- the floor ------------------------------------------------------------------------------------------------
-
-
-def _trend(series: Series, limit: float) -> _Trend:
-    late = series.window(0.5)
-    cycle = stats.find_cycle(series.window(0.25))
-    shape: Shape = "linear"
-    doubt = 0.0
-    flattened = late
-    if cycle is not None:
-        flattened = [point for point in cycle.remove(series.window(0.25)) if point[0] >= late[0][0]]
-        doubt, shape = cycle.slope_doubt, "sawtooth"
-    floor = _floor(flattened)
-    slope = _widen(stats.theil_sen(floor), doubt)
-    growth = floor[-1][1] - floor[0][1] if floor else 0.0
-    if slope.high < limit:
-        shape = "flat" if cycle is None else "sawtooth"
-    elif slope.low <= limit:
-        shape = _rough_shape(series, floor, limit, growth, cyclic=cycle is not None)
-    half = len(flattened) // 2
-    return _Trend(
-        slope=slope,
-        shape=shape,
-        growth=growth,
-        early_slope=_widen(_slope_of(flattened[: half + 1]), doubt),
-        late_slope=_widen(_slope_of(flattened[half:]), doubt),
-        median_step=_median_step(flattened),
-        points=len(floor),
-    )
-
-
-def _floor(points: Sequence[Point]) -> list[Point]:
-    """The lows of the series: of its cycles where it has some, of equal blocks where it has none."""
-    if len(points) < 2 * MIN_FLOOR_POINTS:
-        return list(points)
-    trend = stats.theil_sen(points).value
-    x0 = points[0][0]
-    level = [(x, y - trend * (x - x0)) for x, y in points]
-    values = [y for _, y in level]
-    swing = max(values) - min(values)
-    lows = stats.troughs(level, drop=swing / 3.0) if swing > 0 else []
-    if len(lows) < FLOOR_BLOCKS:
-        lows = stats.block_minima(level, min(FLOOR_BLOCKS, len(points) // 2))
-    return [(x, y + trend * (x - x0)) for x, y in lows]
-
-
-def _slope_of(points: Sequence[Point]) -> stats.Slope:
-    return stats.theil_sen(points) if len(points) >= MIN_FLOOR_POINTS else stats.Slope(0.0, -math.inf, math.inf, 0)
-
-
-def _widen(slope: stats.Slope, by: float) -> stats.Slope:
-    return stats.Slope(slope.value, slope.low - by, slope.high + by, slope.count)
-
-
-def _median_step(points: Sequence[Point]) -> float:
-    rates = [(yj - yi) / (xj - xi) for (xi, yi), (xj, yj) in itertools.pairwise(points) if xj > xi]
-    return stats.median(rates) if rates else 0.0
-
-
-def _rough_shape(series: Series, floor: Sequence[Point], limit: float, growth: float, *, cyclic: bool) -> Shape:
-    """What a series is that neither surely rises nor surely stays below the limit."""
-    if _is_staircase(series, limit):
-        return "staircase"
-    if cyclic:
-        return "sawtooth"
-    values = [y for _, y in floor]
-    if growth > 0 and stats.step_share(values) > 0.7:
-        return "step"
-    return "noisy"
-
-
-def _is_staircase(series: Series, limit: float) -> bool:
-    """A table that doubles whenever it is full: its floors over windows twice as long each rise twice as much."""
-    floors = []
-    for end in (0.125, 0.25, 0.5, 1.0):
-        window = series.window(end / 2.0, end)
-        if len(window) < 2:
-            return False
-        floors.append(min(y for _, y in window))
-    rises = [b - a for a, b in itertools.pairwise(floors)]
-    rate = rises[-1] / (series.units / 2.0)
-    return rises[0] > 0 and all(later >= 1.4 * earlier for earlier, later in itertools.pairwise(rises)) and rate > limit
 
 
 # --- what a rest shows ----------------------------------------------------------------------------------------
@@ -379,17 +266,20 @@ def _gave_back(series: Series) -> bool:
     )
 
 
-def _decide_drained(series: Series, limit: float) -> tuple[Outcome, str]:
-    """Judge by what is left after each rest: what expires or is flushed is gone by then, a leak is not."""
-    drained = [(rest.units, rest.end) for rest in series.rests]
+def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outcome, str]:
+    """Judge by what is left after each rest: what expires or is flushed is gone by then, a leak is not.
+
+    The start is no such point: its reading was taken while things were alive.  The reading from before any work
+    is a lower bound, though: when no more than the limit allows was added to it, warm-up and all, nothing leaks."""
+    drained = [(rest.units, rest.lowest) for rest in series.rests]
     units, left = drained[-1]
-    if (left - series.start) / units < limit:
+    if series.before is not None and left - series.before < limit * units:
         return "pass", "given-back"
     if len(drained) < MIN_FLOOR_POINTS:
         return "inconclusive", "gives-back"
     slope = stats.theil_sen(drained)
-    if slope.high < limit:
+    if slope.high < _tolerated(series, limit, plan, units - drained[0][0]):
         return "pass", "given-back"
-    if slope.low > limit and drained[-1][1] - drained[0][1] > RESOLUTION[series.kind] / 2.0:
+    if slope.low > limit and drained[-1][1] - drained[0][1] > LEAK_RESOLUTIONS * RESOLUTION[series.kind]:
         return "critical", "grows-between-rests"
     return "inconclusive", "gives-back"

@@ -48,22 +48,20 @@ class Rest:
     def lowest(self) -> float:
         return min(value for _, value in self.readings)
 
-    @property
-    def end(self) -> float:
-        """The level reached at the end: the lower of the last two readings (a timer may fire under one)."""
-        return min(value for _, value in self.readings[-2:])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One kind of memory over a leak test.  ``start`` is the reading after the warm-up (no work counted yet);
-    ``load`` the readings after rounds of work; ``rests`` what was seen while the app was left alone."""
+    """One kind of memory over a leak test.
+
+    ``before`` is the reading from before any work, where there is one; ``start`` that after the warm-up (no work
+    counted yet); ``load`` those after rounds of work; ``rests`` what was seen while the app was left alone."""
 
     kind: MemoryKind
     start: float
     load: tuple[Point, ...]
     rests: tuple[Rest, ...] = ()
     load_s: float = 0.0
+    before: float | None = None
 
     @property
     def units(self) -> float:
@@ -108,7 +106,7 @@ class _Builder:
             self.resting = []
 
 
-def read_series(rounds: Sequence[Round], kind: MemoryKind) -> Series | None:
+def read_series(rounds: Sequence[Round], kind: MemoryKind, *, before: Round | None = None) -> Series | None:
     """The line of one kind of memory; None when it was not measured throughout (or there is nothing of it).
 
     The first round is the start: its reading follows the warm-up, and its units are not counted."""
@@ -128,4 +126,5 @@ def read_series(rounds: Sequence[Round], kind: MemoryKind) -> Series | None:
         load=tuple(builder.load),
         rests=tuple(builder.rests),
         load_s=builder.load_s,
+        before=None if before is None else read(before.memory),
     )
