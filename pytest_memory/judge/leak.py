@@ -48,6 +48,8 @@ RESOLUTION: dict[MemoryKind, float] = {
 }
 # A leak is called only for a multiple of that, a pass given below it: what lies between is doubt.
 LEAK_RESOLUTIONS = 2.5
+# Under a sawtooth, growth is known to about this share of the rate at which it climbs.
+SAW_RESOLUTION = 0.02
 # Pages around a growing heap (malloc arenas, page tables, half-filled heap pages) grow along with it.
 NATIVE_SHARE_OF_MANAGED = 0.25
 
@@ -172,7 +174,10 @@ def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_
         return _decide_drained(series, limit, plan)
     if trend.points < MIN_FLOOR_POINTS or len(series.load) < plan.min_rounds:
         return "inconclusive", "too-short"
-    if trend.slope.high < _tolerated(series, limit, plan, series.units / 2.0):
+    tolerated = _tolerated(series, limit, plan, series.units / 2.0)
+    if plan.limit is None:
+        tolerated = max(tolerated, SAW_RESOLUTION * trend.saw_rate)
+    if trend.slope.high < tolerated:
         if not _worked_enough_to_pass(series, plan):
             return "inconclusive", "too-short"
         return ("inconclusive", "step") if trend.steps_may_follow else ("pass", "below-limit")

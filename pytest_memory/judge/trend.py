@@ -34,7 +34,7 @@ class Trend:
     ``early_slope`` and ``late_slope`` are those of the half's own halves; ``growth`` is what the floor rose by;
     ``points`` how many floor points there are.  ``saws``: the series keeps falling back, and too few cycles were
     seen to know their lows.  ``one_step``: without its largest step the floor would not rise.  ``steps_may_follow``:
-    it has risen in steps that become larger and rarer."""
+    it has risen in steps that become larger and rarer; ``saw_rate`` what a known sawtooth climbs by per unit."""
 
     slope: stats.Slope
     shape: Shape
@@ -46,6 +46,7 @@ class Trend:
     saws: bool
     one_step: bool
     steps_may_follow: bool
+    saw_rate: float = 0.0
 
 
 def read_trend(series: Series, limit: float, resolution: float) -> Trend:
@@ -73,6 +74,7 @@ def read_trend(series: Series, limit: float, resolution: float) -> Trend:
         saws=saws,
         one_step=_is_one_step(floor, limit),
         steps_may_follow=_steps_may_follow(_without_saw(most, cycle, resolution), series.units, resolution),
+        saw_rate=cycle.height / cycle.period if cycle is not None else 0.0,
     )
 
 
