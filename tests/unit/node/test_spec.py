@@ -37,6 +37,13 @@ def test_fields_are_normalised() -> None:
     assert spec == AppSpec(command=("a.js",), env={"N": "3", "X": None}, node_options=["--a", "--b=c d"])
 
 
+def test_a_port_of_the_environment_is_the_port() -> None:
+    assert AppSpec(command="a.js", env={"PORT": "3000"}).port == 3000
+    assert AppSpec(command="a.js", env={"PORT": "3000"}, port=3000).port == 3000
+    assert AppSpec(command="a.js", env={"PORT": "/run/app.sock"}).port is None
+    assert AppSpec(command="a.js", env={"PORT": None}).port is None
+
+
 def test_a_label_is_what_the_user_wrote() -> None:
     assert AppSpec(command="npm run x").label == "npm run x"
     assert AppSpec(command=["a b.js", "{port}"]).label == "'a b.js' '{port}'"
@@ -67,6 +74,8 @@ def test_a_label_is_what_the_user_wrote() -> None:
         ({"command": "a.js", "port": 0}, "port is 0; expected an integer from 1 to 65535"),
         ({"command": "a.js", "port": 65536}, "port is 65536"),
         ({"command": "a.js", "port": "3000"}, "port is '3000'"),
+        ({"command": "a.js", "port": 4000, "env": {"PORT": 3000}}, "port is 4000; expected the PORT of env, 3000"),
+        ({"command": "a.js", "env": {"PORT": 0}}, "port is 0"),
         ({"command": "a.js", "port": True}, "port is True"),
         ({"command": "a.js", "ready": "health"}, "ready is 'health'; expected a path"),
         ({"command": "a.js", "ready": "log:"}, "ready is 'log:'"),
