@@ -7,6 +7,7 @@ outside the heap) leaves the verdict as it is.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,9 +34,20 @@ def explains(estimates: Sequence[LeakEstimate]) -> bool:
 
 
 def explain_leak(
-    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path
+    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path | None
 ) -> tuple[LeakResult, tuple[Note, ...]]:
-    """The result with class growth, findings and snapshot files added; notes say why it could not be explained."""
+    """The result with class growth and findings added; notes say why it could not be explained.
+
+    The snapshots are kept in ``directory`` and named in the result; without one they are deleted."""
+    if directory is not None:
+        return _explain(app, operation, result, directory, keep=True)
+    with tempfile.TemporaryDirectory(prefix="pytest-memory-") as temporary:
+        return _explain(app, operation, result, Path(temporary), keep=False)
+
+
+def _explain(
+    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path, *, keep: bool
+) -> tuple[LeakResult, tuple[Note, ...]]:
     from pytest_memory.heap.capture import Camera
 
     try:
@@ -49,7 +61,7 @@ def explain_leak(
             findings = comparison.findings(units=units)
     except PytestMemoryError as error:
         return result, (Note(slug="not-explained", detail={"reason": error.message}),)
-    return _add(result, deltas, findings, camera.paths), ()
+    return _add(result, deltas, findings, camera.paths if keep else ()), ()
 
 
 def _growing_worker(app: NodeApp, result: LeakResult) -> Any:

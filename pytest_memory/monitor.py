@@ -58,7 +58,8 @@ class MemoryMonitor:
 
     ``interval`` and ``duration`` are seconds (or text: "250ms"); ``output_file`` receives the result document at
     the end; ``on_sample`` is called with every Sample as it is taken, on the sampling thread.  ``no_leaks`` is the
-    limit of leak tests; with ``explain_directory`` snapshots are taken there after a leak was found.
+    limit of leak tests; with ``explain`` two snapshots after a leak was found tell what grows, and are kept in
+    ``snapshot_directory`` if there is one.
 
     ::
 
@@ -76,7 +77,8 @@ class MemoryMonitor:
         output_file: str | Path | None = None,
         on_sample: Callable[[Sample], None] | None = None,
         no_leaks: units.Limit | None = None,
-        explain_directory: Path | None = None,
+        explain: bool = False,
+        snapshot_directory: Path | None = None,
     ) -> None:
         self._app = app
         self.interval_s = units.parse_duration(interval, plain_unit="s", what="interval")
@@ -90,7 +92,8 @@ class MemoryMonitor:
         self.output_file = None if output_file is None else Path(output_file)
         self._on_sample = on_sample
         self._no_leaks = no_leaks
-        self._explain_directory = explain_directory
+        self._explains = explain
+        self._snapshot_directory = snapshot_directory
         self._sampler: Sampler | None = None
         self._stopped = False
         self._ended = threading.Event()
@@ -323,10 +326,10 @@ class MemoryMonitor:
         """After a leak was found: which class grows, and who holds it."""
         from pytest_memory import explain
 
-        if self._explain_directory is None or not explain.explains(result.estimates):
+        if not self._explains or not explain.explains(result.estimates):
             return result
         with self.phase("explain"):
-            explained, notes = explain.explain_leak(self.app, operation, result, self._explain_directory)
+            explained, notes = explain.explain_leak(self.app, operation, result, self._snapshot_directory)
         # Writing a snapshot takes many times the heap, and the process does not give it back soon.
         self.doubt("rss", "rss-after-snapshot")
         self._notes.extend(notes)

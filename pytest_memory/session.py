@@ -196,24 +196,25 @@ class MemorySession:
 
         return Camera(app, Path(tempfile.mkdtemp(prefix="pytest-memory-")))
 
-    def keep_snapshots(self, directory: Path, test_id: str, *, failed: bool) -> None:
-        """Move a failed test's files below --memory-results; delete all others."""
-        import shutil
-
-        if failed and self.settings["results"] and any(directory.glob("*")):
-            kept = self.snapshot_directory(test_id)
-            shutil.rmtree(kept, ignore_errors=True)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(directory, kept)
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    def snapshot_directory(self, test_id: str) -> Path:
-        """Where the snapshots of a failed test are kept."""
+    def kept_directory(self, test_id: str) -> Path | None:
+        """Where the snapshots of a test that failed are kept; None without --memory-results."""
         from pytest_memory import store
 
-        results = Path(self.root, self.settings["results"])
-        return results / "snapshots" / store.file_stem(test_id)
+        if not self.settings["results"]:
+            return None
+        return Path(self.root, self.settings["results"], "snapshots", store.file_stem(test_id))
+
+    def keep_snapshots(self, camera: Camera, test_id: str, *, failed: bool) -> None:
+        """Move the snapshots of a failed test to its directory; delete all others."""
+        import shutil
+
+        camera.close()
+        kept = self.kept_directory(test_id)
+        if failed and kept is not None and camera.paths:
+            kept.mkdir(parents=True, exist_ok=True)
+            for path in camera.paths:
+                shutil.move(path, kept / path.name)
+        shutil.rmtree(camera.directory, ignore_errors=True)
 
 
 def _write_json(path: Path, document: ResultDocument) -> None:

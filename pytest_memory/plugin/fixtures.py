@@ -1,0 +1,177 @@
+"""The four fixtures, and which app a test means.  Floor 7.
+
+What measures is imported when a test asks for it, never at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_memory import spec
+from pytest_memory.errors import ConfigError, PytestMemoryError
+from pytest_memory.plugin.measurement import Measurement
+from pytest_memory.plugin.stash import CAMERA, GENERATOR, MEASUREMENT, RESULT, SESSION
+
+if TYPE_CHECKING:
+    from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.load.generator import LoadGenerator
+    from pytest_memory.monitor import MemoryMonitor
+    from pytest_memory.node.process import NodeApp
+    from pytest_memory.session import MemorySession
+
+
+@pytest.fixture
+def node_app(request: pytest.FixtureRequest) -> Iterator[NodeApp]:
+    """The Node.js app under test, started and ready: `.url`, `.pid`, `.evaluate(js)`, `.client`, `.output`.
+
+    Which app: `@pytest.mark.node_app("server.js", ready="/health")`, `--memory-app`, or the ini key memory_app.
+    """
+    session = request.config.stash[SESSION]
+    _skip_when_disabled(session)
+    item: pytest.Item = request.node
+    try:
+        app_spec = wanted_app_of(item, session)
+        scope = _app_scope(item, session)
+        app = session.apps.acquire(app_spec, _scope_key(item, scope))
+    except PytestMemoryError as error:
+        item.stash[RESULT] = session.not_measured(item.nodeid, error)
+        pytest.fail(str(error), pytrace=False)
+    if scope != "function":
+        _scope_node(item, scope).addfinalizer(lambda: session.apps.release(app))
+    try:
+        yield app
+    finally:
+        if scope == "function":
+            session.apps.release(app)
+
+
+@pytest.fixture
+def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[MemoryMonitor]:
+    """Watches the app's memory while the test body runs: `.samples`, `.growth`, `.phase(name)`, `.leak_test(fn)`.
+
+    Limits come from markers (`max_heap_growth("50MB")`, `no_leaks("100B/request")`, …) and from configuration.
+    """
+    from pytest_memory.monitor import MemoryMonitor
+
+    item: pytest.Item = request.node
+    session = request.config.stash[SESSION]
+    settings = session.settings.override("marker", _marker_layer(item))
+    monitor = MemoryMonitor(
+        node_app,
+        interval=settings["interval"],
+        no_leaks=settings["no_leaks"],
+        explain=settings["explain"],
+        snapshot_directory=session.kept_directory(item.nodeid),
+    )
+    leak_marker = item.get_closest_marker("no_leaks")
+    monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
+    if GENERATOR in item.stash:
+        monitor.watch_load(item.stash[GENERATOR])
+    item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
+    yield monitor
+    monitor.abandon()  # of a test that failed before its body, or was interrupted in it
+
+
+@pytest.fixture
+def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[LoadGenerator]:
+    """Sends load to the app: `.run("/path", requests=1000, concurrency=10)`, `.trpc("post.list", {...})`, …"""
+    from pytest_memory.load.generator import LoadGenerator
+
+    item: pytest.Item = request.node
+    settings = request.config.stash[SESSION].settings
+    try:
+        generator = LoadGenerator(node_app.url, **_load_defaults(settings))
+    except ConfigError as error:
+        pytest.fail(str(error), pytrace=False)
+    with generator:
+        # Whichever fixture came first: a monitor of this test counts these requests as the work of its window.
+        item.stash[GENERATOR] = generator
+        if MEASUREMENT in item.stash:
+            item.stash[MEASUREMENT].monitor.watch_load(generator)
+        yield generator
+
+
+@pytest.fixture
+def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[Callable[..., HeapSnapshot]]:
+    """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`."""
+    session = request.config.stash[SESSION]
+    item: pytest.Item = request.node
+    camera = item.stash[CAMERA] = session.camera(node_app)
+
+    def take(name: str = "snapshot") -> HeapSnapshot:
+        measurement = item.stash.get(MEASUREMENT, None)
+        if measurement is not None:
+            # Writing a snapshot takes many times the heap, and the process does not give it back soon.
+            measurement.monitor.doubt("rss", "rss-after-snapshot")
+        return camera.take(name)
+
+    yield take
+    session.keep_snapshots(camera, item.nodeid, failed=_failed(item))
+
+
+def _load_defaults(settings: spec.Settings) -> dict[str, Any]:
+    """The suite's defaults of a load run; what is nobody's setting is left to the engine."""
+    names = {"load_concurrency": "concurrency", "load_duration": "duration", "load_ramp_up": "ramp_up"}
+    return {to: settings[name] for name, to in names.items() if settings.source(name) != "default"}
+
+
+def _failed(item: pytest.Item) -> bool:
+    result = item.stash.get(RESULT, None)
+    return result is not None and result.verdict.outcome in ("critical", "not-measured")
+
+
+def _skip_when_disabled(session: MemorySession) -> None:
+    if session.settings["disable"]:
+        pytest.skip("measuring memory is switched off (--memory-disable)")
+
+
+def _app_scope(item: pytest.Item, session: MemorySession) -> str:
+    marker = item.get_closest_marker("node_app")
+    return str(marker.kwargs.get("scope", session.settings["app_scope"]) if marker else session.settings["app_scope"])
+
+
+def _scope_node(item: pytest.Item, scope: str) -> pytest.Item | pytest.Collector:
+    kinds: dict[str, type] = {
+        "class": pytest.Class,
+        "module": pytest.Module,
+        "package": pytest.Package,
+        "session": pytest.Session,
+    }
+    # A function outside a class asks for scope "class": its module is the closest thing that lives longer.
+    return item.getparent(kinds[scope]) or item.getparent(pytest.Module) or item.session
+
+
+def _scope_key(item: pytest.Item, scope: str) -> str | None:
+    return None if scope == "function" else _scope_node(item, scope).nodeid or "session"
+
+
+def _marker_layer(item: pytest.Item) -> dict[str, object]:
+    """The settings in an item's markers; the closest marker of a name wins."""
+    layer: dict[str, object] = {}
+    for name, option in spec.BY_MARKER.items():
+        marker = item.get_closest_marker(name)
+        if marker is not None and marker.args:
+            layer[option.name] = marker.args[0]
+    return layer
+
+
+def wanted_app_of(item: pytest.Item, session: MemorySession) -> Any:
+    from pytest_memory.node.wanted import wanted_app
+
+    marker = item.get_closest_marker("node_app")
+    return wanted_app(
+        session.settings,
+        args=marker.args if marker else (),
+        kwargs=marker.kwargs if marker else {},
+        test_directory=str(item.path.parent),
+        root_directory=str(session.root),
+        precise=_wants_precise(item),
+    )
+
+
+def _wants_precise(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("no_leaks")
+    return marker is not None and bool(marker.kwargs.get("precise", True))

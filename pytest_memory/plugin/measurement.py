@@ -1,0 +1,133 @@
+"""The verdict, raised inside the test: so that xfail, reruns and JUnit see it.  Floor 7.
+
+A verdict written into a finished report, or raised at the end of the session, is seen by none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_memory import spec
+from pytest_memory.errors import PytestMemoryError
+from pytest_memory.plugin.stash import CAMERA, MEASUREMENT, RESULT, SESSION
+
+if TYPE_CHECKING:
+    from pytest_memory.model import Artifact, RunResult
+    from pytest_memory.monitor import MemoryMonitor
+    from pytest_memory.session import MemorySession
+
+
+class Measurement:
+    """One test's measured window, from the start of its body to the verdict."""
+
+    def __init__(
+        self, item: pytest.Item, session: MemorySession, settings: spec.Settings, monitor: MemoryMonitor
+    ) -> None:
+        self.item = item
+        self.session = session
+        self.settings = settings
+        self.monitor = monitor
+
+    def start(self) -> None:
+        try:
+            self.monitor.start()
+        except PytestMemoryError as error:
+            self.item.stash[RESULT] = self.session.not_measured(self.item.nodeid, error)
+            pytest.fail(str(error), pytrace=False)
+
+    def finish(self) -> RunResult:
+        """Stop, judge, and remember the result on the item."""
+        self.monitor.stop()
+        baseline_marker = self.item.get_closest_marker("memory_baseline")
+        result = self.session.judge(
+            self.monitor,
+            self.item.nodeid,
+            self.settings,
+            leak_test_expected=self.item.get_closest_marker("no_leaks") is not None,
+            baseline_metrics=baseline_marker.kwargs.get("metrics") if baseline_marker else None,
+        )
+        if self.session.fails(result, self.settings):
+            result = replace(result, artifacts=(*result.artifacts, *self._kept_snapshots()))
+        self.item.stash[RESULT] = result
+        return result
+
+    def _kept_snapshots(self) -> list[Artifact]:
+        """The test's own snapshots as they will be found once it has been torn down."""
+        from pytest_memory.model import Artifact
+
+        camera = self.item.stash.get(CAMERA, None)
+        kept = self.session.kept_directory(self.item.nodeid)
+        if camera is None or kept is None:
+            return []
+        return [
+            Artifact(kind="heapsnapshot", path=str(kept / path.name), name=path.stem, size_bytes=path.stat().st_size)
+            for path in camera.paths
+        ]
+
+    def finish_after_failure(self) -> None:
+        """The body failed by itself: measure what can be measured, and let its own error stand."""
+        try:
+            result = self.finish()
+        except PytestMemoryError as error:
+            self.item.stash[RESULT] = self.session.not_measured(self.item.nodeid, error)
+            return
+        from pytest_memory.report import view
+
+        self.item.add_report_section("call", "memory", view.failure_text(result, verbose=False))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    measurement = item.stash.get(MEASUREMENT, None)
+    if measurement is None:
+        return (yield)
+    measurement.start()
+    try:
+        outcome = yield
+    except (Exception, pytest.fail.Exception):
+        measurement.finish_after_failure()
+        raise
+    try:
+        result = measurement.finish()
+    except PytestMemoryError as error:
+        item.stash[RESULT] = measurement.session.not_measured(item.nodeid, error)
+        pytest.fail(str(error), pytrace=False)
+    if measurement.session.fails(result, measurement.settings):
+        from pytest_memory.report import view
+
+        pytest.fail(view.failure_text(result, verbose=item.config.getoption("verbose") > 0), pytrace=False)
+    return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the result on the report, JSON-basic, so that it travels from pytest-xdist's workers by itself."""
+    report = yield
+    result = item.stash.get(RESULT, None)
+    if result is None or not (call.when == "call" or (call.when == "setup" and report.failed)):
+        return report
+    from pytest_memory import results
+
+    result = replace(result, test_outcome=_outcome_word(report))
+    report.memory_result = results.to_payload(result)  # type: ignore[attr-defined]
+    # JUnit takes properties from the report of the teardown, which copies the item's; a rerun replaces its own.
+    properties = item.config.stash[SESSION].properties(result)
+    names = {name for name, _ in properties}
+    item.user_properties[:] = [*(kept for kept in item.user_properties if kept[0] not in names), *properties]
+    report.user_properties[:] = item.user_properties
+    html = item.config.pluginmanager.get_plugin("memory-html")
+    if html is not None:
+        html.add_extras(report, result)
+    return report
+
+
+def _outcome_word(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return "xpassed" if report.passed else "xfailed"
+    return report.outcome
