@@ -223,7 +223,7 @@ def parse_header(reader: SectionReader, section: Section) -> Header:
             field="snapshot",
             hint="Node 18 and later are understood",
         ) from exc
-    _check_counts(reader, section, counts, len(node_types), len(edge_types))
+    _check_counts(reader, section, counts, len(node_fields), max(len(node_types), len(edge_types)))
     return Header(
         node_width=len(node_fields),
         edge_width=len(edge_fields),
@@ -239,7 +239,7 @@ def parse_header(reader: SectionReader, section: Section) -> Header:
     )
 
 
-def _check_counts(reader: SectionReader, section: Section, counts: list[Any], *type_counts: int) -> None:
+def _check_counts(reader: SectionReader, section: Section, counts: list[Any], width: int, type_count: int) -> None:
     """Counts are checked before anything is allocated: a lie must not ask for the machine's memory."""
     problem = ""
     node_count, edge_count, root_index, _ = counts
@@ -247,14 +247,14 @@ def _check_counts(reader: SectionReader, section: Section, counts: list[Any], *t
         problem = f"counts that are no counts: {counts!r}"
     elif node_count == 0:
         problem = "no nodes; expected a root at least"
-    elif max(type_counts) > 255:
-        problem = f"{max(type_counts)} types; expected at most 255"
+    elif type_count > 255:
+        problem = f"{type_count} types; expected at most 255"
     elif max(node_count, edge_count) > columns.MAX_ORDINAL:
         problem = f"{node_count:,} nodes and {edge_count:,} edges; expected at most {columns.MAX_ORDINAL:,} of each"
     elif 2 * max(node_count, edge_count) > reader.size:
         problem = f"{node_count:,} nodes and {edge_count:,} edges promised by a file of {reader.size:,} bytes"
-    elif root_index >= node_count:
-        problem = f"root_index {root_index:,} of {node_count:,} nodes"
+    elif root_index % width or root_index >= node_count * width:
+        problem = f"root_index {root_index:,}; expected a multiple of {width} below {node_count * width:,}"
     if problem:
         raise SnapshotFormatError(
             f"{reader.name!r} has {problem}, in the header at byte {section.start:,}",
