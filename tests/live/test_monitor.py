@@ -1,0 +1,182 @@
+"""The monitor on a real Node: what it samples, what it settles, what it does when the app is in trouble."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.apps import wait_until
+
+from pytest_memory import AppSpec, MemoryMonitor, NodeApp
+from pytest_memory.errors import ConfigError, MonitorError
+
+pytestmark = pytest.mark.node
+
+MakeSpec = Callable[..., AppSpec]
+KEPT_BYTES = 8_000_000
+
+
+def test_samples_hold_every_kind_of_memory(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.02) as monitor:
+        for _ in range(50):
+            app.client.get("/")
+        wait_until(lambda: len(monitor.samples) >= 10)
+    sample = monitor.samples[0]
+    assert sample.pid == app.pid
+    for name in ("rss_bytes", "heap_used_bytes", "heap_total_bytes", "external_bytes", "array_buffers_bytes", "fds"):
+        assert getattr(sample, name) > 0, name
+    assert sample.heap_used_bytes < sample.heap_total_bytes < sample.rss_bytes
+    assert any(later.loop_delay_s is not None for later in monitor.samples)
+    assert [s.t_s for s in monitor.samples] == sorted(s.t_s for s in monitor.samples)
+
+
+def test_growth_is_what_the_app_keeps_and_not_its_garbage(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval="50ms") as monitor:
+        app.client.get("/grow", params={"bytes": KEPT_BYTES})
+        app.evaluate("{ const garbage = []; for (let i = 0; i < 2e5; i++) garbage.push({ i }); garbage.length }")
+        running = monitor.growth["heap_used"].amount
+    final = monitor.growth["heap_used"].amount
+    for amount in (running, final):
+        assert KEPT_BYTES * 0.95 < amount < KEPT_BYTES * 1.25
+    assert monitor.growth["external"].amount < KEPT_BYTES * 0.1
+
+
+def test_buffers_are_external_growth(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app) as monitor:
+        app.client.get("/buffer", params={"bytes": KEPT_BYTES})
+    assert monitor.growth["external"].amount == pytest.approx(KEPT_BYTES, rel=0.05)
+    assert monitor.growth["heap_used"].amount < KEPT_BYTES * 0.25
+    assert monitor.growth["rss"].amount > KEPT_BYTES * 0.5
+
+
+def test_logged_objects_are_not_growth(make_spec: MakeSpec) -> None:
+    """An open inspector keeps what console.log was given; the monitor lets go of it before it looks."""
+    log = "for (let i = 0; i < 900; i++) console.log({ rows: Array.from({ length: 500 }, (_, n) => 'row ' + n + i) })"
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app) as monitor:
+        app.evaluate(log + "; 0")
+    assert monitor.growth["heap_used"].amount < 2_000_000
+
+
+def test_collections_of_the_app_are_seen_and_our_own_are_not_counted(make_spec: MakeSpec) -> None:
+    churn = "(() => { let kept; for (let i = 0; i < 3e6; i++) kept = { i }; return kept.i })()"
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
+        monitor.settle()
+        app.evaluate(churn)
+        wait_until(lambda: any(not event.forced for event in monitor.gc_events))
+    own = [event for event in monitor.gc_events if not event.forced]
+    assert {event.kind for event in own} <= {"scavenge", "minor-mark-compact", "mark-compact", "incremental"}
+    assert all(0 < event.duration_s < 5 for event in own)
+    major = [event for event in own if event.kind == "mark-compact"]
+    assert len(major) <= 2, "the settling's collections were taken for the app's"
+
+
+def test_a_blocked_event_loop_does_not_stop_the_samples_and_is_said(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.1) as monitor:
+        app.inspector.submit(
+            "Runtime.evaluate",
+            {"expression": "require('child_process').execSync('sleep 1.5'); 0", "includeCommandLineAPI": True},
+        )
+        wait_until(lambda: sum(sample.blocked for sample in monitor.samples) >= 3)
+        wait_until(lambda: not monitor.samples[-1].blocked)
+    blocked = [sample for sample in monitor.samples if sample.blocked]
+    assert all(sample.rss_bytes for sample in blocked)
+    assert all(sample.heap_used_bytes is None for sample in blocked)
+    assert "blocked-loop" in {note.slug for note in monitor.record("t").notes}
+
+
+def test_an_app_that_dies_is_recorded_with_its_last_samples(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app:
+        monitor = MemoryMonitor(app, interval=0.05).start()
+        with pytest.raises(Exception, match=r"."):
+            app.client.get("/die")
+        wait_until(lambda: not app.alive)
+        monitor.stop()
+    assert monitor.app_died
+    assert monitor.app_info.exit_status == 7
+    assert "out of biscuits" in monitor.app_info.output_tail
+    assert monitor.samples[0].rss_bytes
+    assert monitor.growth == {}
+
+
+def test_an_app_killed_from_outside_is_no_hang(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app:
+        monitor = MemoryMonitor(app, interval=0.05).start()
+        import psutil
+
+        psutil.Process(app.pid).kill()
+        wait_until(lambda: not app.alive)
+        began = time.monotonic()
+        monitor.stop()
+        assert time.monotonic() - began < 20
+    assert monitor.app_info.exit_status == -9
+
+
+def test_a_restarted_app_is_noticed(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app:
+        monitor = MemoryMonitor(app).start()
+        app.restart()
+        assert monitor.app_restarted
+        monitor.stop()
+
+
+def test_worker_heaps_count_as_heap(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("threads.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
+        wait_until(lambda: any(sample.worker_heap_used_bytes for sample in monitor.samples))
+    assert monitor.end_memory is not None
+    assert monitor.end_memory.worker_heap_used_bytes > 500_000
+
+
+def test_run_watches_for_its_duration_and_writes_the_document(make_spec: MakeSpec, tmp_path: Path) -> None:
+    seen = []
+    with NodeApp.start(make_spec("grower.js")) as app:
+        MemoryMonitor(app, interval=0.05, duration=0.5, output_file=tmp_path / "out.json", on_sample=seen.append).run()
+    document = json.loads((tmp_path / "out.json").read_text())
+    samples = document["results"][0]["samples"]
+    assert len(samples["t_s"]) == len(seen) >= 3
+    assert document["environment"]["node_version"].startswith("v")
+
+
+def test_a_failing_callback_is_said_and_costs_no_samples(make_spec: MakeSpec) -> None:
+    def fail(_sample: object) -> None:
+        raise RuntimeError("callback broke")
+
+    with NodeApp.start(make_spec("grower.js")) as app:
+        monitor = MemoryMonitor(app, interval=0.02, on_sample=fail).start()
+        wait_until(lambda: len(monitor.samples) >= 5)
+        with pytest.warns(match="callback broke"):
+            monitor.stop()
+
+
+def test_phases_are_named_and_timed(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app) as monitor, monitor.phase("busy"):
+        app.client.get("/")
+    (busy,) = [phase for phase in monitor.phases if phase.name == "busy"]
+    assert 0 <= busy.start_s < busy.end_s
+
+
+def test_rebase_begins_the_window_anew(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app) as monitor:
+        app.client.get("/grow", params={"bytes": KEPT_BYTES})
+        monitor.rebase()
+    assert abs(monitor.growth["heap_used"].amount) < KEPT_BYTES * 0.1
+
+
+def test_nothing_of_the_probe_stays_in_the_app(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app:
+        with MemoryMonitor(app):
+            assert app.evaluate("Symbol.for('pytest-memory.probe') in globalThis") is True
+        assert app.evaluate("Symbol.for('pytest-memory.probe') in globalThis") is False
+
+
+def test_wrong_use_is_an_error_that_says_so() -> None:
+    with pytest.raises(ConfigError, match="at least 10 ms"):
+        MemoryMonitor(interval=0.001)
+    with pytest.raises(ConfigError, match="no app"):
+        MemoryMonitor().start()
+    with pytest.raises(MonitorError, match="before it was started"):
+        MemoryMonitor().stop()
+    with pytest.raises(ConfigError, match="needs a duration"):
+        MemoryMonitor().run()
