@@ -30,7 +30,8 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(PY) -m pytest examples/quickstart -c examples/quickstart/pytest.ini --rootdir examples/quickstart $(PYTEST_ARGS)
+	cd examples/quickstart && ../../$(PY) -m pytest --memory-baseline=baseline.json --html=report.html \
+		--self-contained-html --memory-report=memory-report.html $(PYTEST_ARGS)
 
 test: $(STAMP)
 	$(PY) -m pytest -m "not browser" $(PYTEST_ARGS)
