@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 import psutil
 
@@ -46,6 +46,7 @@ _GUARDIAN = Path(__file__).with_name("guardian.py")
 _READ_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 20  # the kernel's limit for unprivileged users: a chatty app rarely has to wait for us
 _DRAIN_POLL_S = 1.0
+_DISMISS_TIMEOUT_S = 5.0  # longer than a guardian that has work to do takes
 _SETTLE_S = 0.5  # for wrappers to follow their app, and for the last output to arrive
 
 
@@ -62,13 +63,18 @@ class Launch:
         self._stopped = False
         command = resolve_command(spec, port)
         self._run_dir = tempfile.mkdtemp(prefix="pytest-memory-")  # 0700
-        self._guardian = _start_guardian(self._run_dir)
+        self._guardian: subprocess.Popen[bytes] | None = None
+        popen = None
         try:
-            self._popen = self._spawn(command)
+            self._guardian = _start_guardian(self._run_dir)
+            self._popen = popen = self._spawn(command)
+            self._tree = ProcessTree(self._popen.pid, (ANNOUNCE_VARIABLE, announce_file(self._run_dir)))
         except BaseException:
+            # Also a Ctrl-C just behind the fork: the guardian, not told that all is well, ends what there may be.
             self._release()
+            if popen is not None:
+                popen.wait(_DISMISS_TIMEOUT_S)
             raise
-        self._tree = ProcessTree(self._popen.pid, (ANNOUNCE_VARIABLE, announce_file(self._run_dir)))
 
     def _spawn(self, command: ResolvedCommand) -> subprocess.Popen[bytes]:
         os.close(os.open(announce_file(self._run_dir), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -217,13 +223,13 @@ class Launch:
         finally:
             self.wait(_SETTLE_S)
             self._drain.close()
+            _tell(self._guardian, "done\n")
             self._release()
         if survivors:
             shown = ", ".join(describe(process) for process in survivors)
             raise AppError(f"{self.spec.label!r} could not be ended: {shown} survived SIGKILL", slug="app-not-stopped")
 
     def _release(self) -> None:
-        _tell(self._guardian, "done\n")
         if self._guardian is not None:
             _dismiss(self._guardian)
         shutil.rmtree(self._run_dir, ignore_errors=True)
@@ -296,9 +302,6 @@ def _tell(guardian: subprocess.Popen[bytes] | None, words: str) -> None:
         stdin.flush()
     except (OSError, ValueError):
         pass  # it was killed: the ordinary stop still works
-
-
-_DISMISS_TIMEOUT_S: Final = 2.0
 
 
 def _dismiss(guardian: subprocess.Popen[bytes]) -> None:

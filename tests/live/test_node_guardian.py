@@ -18,6 +18,10 @@ import psutil
 import pytest
 from support.apps import APPS, is_gone, leftovers, marked_processes, wait_until
 
+from pytest_memory.node import launch
+from pytest_memory.node.process import NodeApp
+from pytest_memory.node.spec import AppSpec
+
 pytestmark = pytest.mark.node
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -185,3 +189,16 @@ def test_a_stopped_app_leaves_no_guardian(run_starter: RunStarter, private_tmp: 
     assert starter.stdout is not None
     assert starter.stdout.readline() == "stopped\n"
     assert guardians(private_tmp) == []
+
+
+def test_an_interruption_between_fork_and_bookkeeping_leaves_nothing(
+    make_spec: Callable[..., AppSpec], private_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "ProcessTree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        NodeApp.start(make_spec("stubborn.js"))
+    assert marked_processes(str(private_tmp)) == []
+    assert leftovers(private_tmp) == []
