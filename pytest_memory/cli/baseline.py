@@ -13,7 +13,7 @@ from pytest_memory import store
 from pytest_memory.cli.comparison import show_comparisons
 from pytest_memory.cli.front import EXIT_BROKEN, EXIT_FINE, EXIT_INCONCLUSIVE, Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import finish, make_document, show_table
+from pytest_memory.cli.measured import check_outputs, finish, make_document, show_table
 from pytest_memory.cli.target import Send, make_generator, open_app, operations
 from pytest_memory.errors import ConfigError
 
@@ -30,6 +30,7 @@ _IDLE_S = 2.0  # for connections to close and short timers to run before "idle a
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = context.merged.settings
+    check_outputs(context, arguments.output)
     if arguments.requests < 1:
         raise ConfigError(f"-n is {arguments.requests}; expected at least 1", slug="config-load")
     # Read first: a wrong file should not cost a measurement.

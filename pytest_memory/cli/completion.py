@@ -113,9 +113,7 @@ def fish_script(commands: dict[str, tuple[str, list[Flag]]]) -> str:
 def _fish_flag(flag: Flag) -> str:
     parts = [f"-l {spelling[2:]}" if spelling.startswith("--") else f"-s {spelling[1:]}" for spelling in flag.names]
     if flag.choices:
-        parts.append(
-            f"-x -a {_fish_quoted(' '.join(flag.choices))}" if flag.names else f"-f -a {' '.join(flag.choices)}"
-        )
+        parts.append(f"{'-x' if flag.names else '-f'} -a {_fish_quoted(' '.join(flag.choices))}")
     elif flag.takes and flag.names:
         parts.append("-r")
     return " ".join([*parts, f"-d {_fish_quoted(flag.help)}"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memory.cli.arguments import DEFAULT_URL
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import ending_early, exit_status, write_outputs
+from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, write_outputs
 from pytest_memory.cli.target import make_generator, open_app, split_url, workload
 from pytest_memory.errors import ConfigError
 
@@ -25,6 +25,7 @@ _POLL_S = 0.1
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = context.merged.settings
+    check_outputs(context, arguments.output)
     from pytest_memory.load.result import LoadLimitError
 
     broken = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pytest_memory.cli.front import (
     EXIT_NOT_MEASURED,
     Context,
 )
+from pytest_memory.errors import StoreError
 from pytest_memory.model import LoadStats
 from pytest_memory.report import advice, tables, view
 from pytest_memory.report.text import cell_width, fit
@@ -57,6 +59,23 @@ def make_document(measured: Sequence[RunResult]) -> ResultDocument:
 
     found = next((result.environment for result in measured if result.environment.node_version), None)
     return results.make_document(measured, found or environment.describe(), store.now_text())
+
+
+def check_outputs(context: Context, *paths: str | None) -> None:
+    """Raise StoreError when a file that will be written at the end cannot be: before a minute is spent on it."""
+    for name in (*paths, context.merged.settings["report"]):
+        if not name:
+            continue
+        path = Path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+            refused = "it is a directory" if path.is_dir() else ""
+        except OSError as error:
+            refused = error.strerror or str(error)
+        if refused:
+            raise StoreError(f"{path} could not be written: {refused}", slug="store-write", hint="nothing was measured")
 
 
 def write_outputs(context: Context, measured: Sequence[RunResult], output: str | None) -> None:

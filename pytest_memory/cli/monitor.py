@@ -11,7 +11,7 @@ from typing import IO
 
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import LiveTable, showing
-from pytest_memory.cli.measured import ending_early, finish
+from pytest_memory.cli.measured import check_outputs, ending_early, finish
 from pytest_memory.cli.target import open_app
 from pytest_memory.errors import StoreError
 from pytest_memory.model import Sample
@@ -21,6 +21,7 @@ _POLL_S = 0.1
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = context.merged.settings
+    check_outputs(context, arguments.output)
     from pytest_memory import runner
     from pytest_memory.monitor import MemoryMonitor
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_memory import units
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import LiveTable, showing
-from pytest_memory.cli.measured import ending_early, finish
+from pytest_memory.cli.measured import check_outputs, ending_early, finish
 from pytest_memory.cli.target import Send, make_generator, open_app, workload
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _LEAST_REQUESTS = 50
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = context.merged.settings
+    check_outputs(context, arguments.output)
     with open_app(arguments, settings) as app, make_generator(arguments, settings, app.url) as generator:
         result = measure(app, generator, workload(arguments, generator), context)
     return finish(context, [result], arguments.output)
