@@ -25,10 +25,11 @@ def app_spec(arguments: argparse.Namespace, settings: Settings) -> AppSpec:
     """What to start or attach to.  Raises ConfigError when more than one is named."""
     command, inspector = settings["app"], settings["inspector"]
     base_url = split_url(arguments.url)[0] if arguments.url else None
-    if command and settings.source("app") == "option":
-        inspector = inspector if settings.source("inspector") == "option" else None
-    elif arguments.pid is not None or (inspector and settings.source("inspector") == "option"):
-        command = None
+    flagged = {name for name in ("app", "inspector") if settings.source(name) == "option"}
+    if flagged or arguments.pid is not None or base_url:
+        # What the line says stands; the app that files or the environment name is for when it says nothing.
+        command = command if "app" in flagged else None
+        inspector = inspector if "inspector" in flagged else None
     named = {"--app": command, "--pid": arguments.pid, "--inspector": inspector}
     chosen = [flag for flag, value in named.items() if value is not None]
     if len(chosen) > 1:

@@ -1,0 +1,90 @@
+"""The parser: every setting of the table has its flag, defaults are the script suite's, help is instant and light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from support.command import PACKAGE_ROOT, environment
+
+from pytest_memory import spec
+from pytest_memory.cli.arguments import COMMANDS, build_parser
+
+HEAVY = ("numpy", "numba", "rich", "httpx", "plotly", "psutil", "websocket", "prompt_toolkit", "msgspec", "jinja2")
+
+
+def test_every_setting_of_a_tool_has_its_flag() -> None:
+    parser = build_parser()
+    for option in spec.OPTIONS:
+        for tool in option.tools:
+            extra = ["--base", "x"] if tool == "ab" else []
+            for flag in option.cli_flags:
+                arguments = parser.parse_args([tool, flag, "7", *extra])
+                assert getattr(arguments, f"setting_{option.name}") == "7", (tool, flag)
+
+
+def test_every_tool_of_the_table_is_a_command() -> None:
+    assert {tool for option in spec.OPTIONS for tool in option.tools} <= {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_command_has_json_and_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args([command, "--help"])
+    assert ended.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "monitor -i 500 -d 300000 -o results.json -l monitor.log",
+        "load -u http://localhost:3000 -c 20 -d 120000 -r 5000",
+        "profile -o snapshots",
+        "profile -c a.heapsnapshot b.heapsnapshot",
+        "baseline -o my-baseline.json -c previous.json",
+        "report -i results -o report.html",
+        "stress --app server.js --max-heap-growth 50MB",
+        "analyze --pid 4711 -o memory-analysis",
+        "heap a.heapsnapshot",
+        "diff a.heapsnapshot b.heapsnapshot",
+        "ab --base main -- -k orders",
+    ],
+)
+def test_documented_lines_parse(line: str) -> None:
+    assert build_parser().parse_args(line.split()).command == line.split()[0]
+
+
+@pytest.mark.parametrize("line", ["monitr", "heap", "diff a", "profile -c a", "ab", "completion tcsh", "load -n many"])
+def test_wrong_lines_are_usage_errors(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(line.split())
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from pytest_memory.cli.front import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE_ROOT, env=environment(), check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_no_command_prints_help_and_is_a_usage_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_memory"],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE_ROOT,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "monitor" in done.stdout

@@ -1,0 +1,78 @@
+"""The live table and the progress line, drawn at several widths."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pytest_memory.cli.live import LiveTable, ProgressLine
+from pytest_memory.cli.output import Output
+from pytest_memory.model import GcEvent, Sample
+
+
+def filled(pids: tuple[int, ...] = (1,)) -> LiveTable:
+    table = LiveTable("monitor server.js", 60.0)
+    for second in range(30):
+        for pid in pids:
+            table.take(
+                Sample(
+                    t_s=float(second),
+                    pid=pid,
+                    heap_used_bytes=10_000_000 + second * 100_000,
+                    heap_total_bytes=20_000_000,
+                    rss_bytes=50_000_000,
+                )
+            )
+    table.take_gc_events(
+        (
+            GcEvent(t_s=1, pid=1, kind="mark-compact", duration_s=0.01),
+            GcEvent(t_s=2, pid=1, kind="scavenge", duration_s=0.002),
+            GcEvent(t_s=3, pid=1, kind="mark-compact", duration_s=0.5, forced=True),
+        )
+    )
+    return table
+
+
+def drawn(table: LiveTable, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table.render(width))
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_table_fits(width: int) -> None:
+    lines = drawn(filled(), width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "heap used" in text
+    assert "12.9 MB" in text
+    assert "+2.90 MB" in text
+    assert "2 (1 major)" in text  # forced collections are ours
+
+
+def test_processes_are_summed() -> None:
+    assert any("RSS" in line and "100 MB" in line for line in drawn(filled((1, 2)), 100))
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    assert any("external" in line and "–" in line for line in drawn(filled(), 100))
+
+
+def test_before_the_first_sample() -> None:
+    assert "monitor x" in drawn(LiveTable("monitor x", None), 80)[0]
+
+
+def test_a_process_that_ended_is_no_longer_counted() -> None:
+    table = filled((1, 2))
+    for second in range(30, 40):
+        table.take(Sample(t_s=float(second), pid=1, rss_bytes=50_000_000))
+    assert any("RSS" in line and "50.0 MB" in line for line in drawn(table, 100))
+
+
+def test_progress_line_is_silent_without_a_terminal() -> None:
+    err = io.StringIO()
+    with ProgressLine(Output(out=io.StringIO(), err=err), "load") as progress:
+        progress.say("half way")
+    assert err.getvalue() == ""
