@@ -25,6 +25,7 @@ MetricUnit = Literal["bytes", "bytes/unit", "count", "s", "1/s"]
 MAJOR_COLLECTION = "mark-compact"
 _HOST = re.compile(r"https?://(?:\[[0-9a-fA-F:]+\]|[^/\s:]+)(?::\d+)?")
 _MAX_LOAD_TEXT = 500
+_GC_CHECKS = ("health:gc_count", "max_gc_count", "max_gc_pause")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,14 +325,19 @@ def _tick_totals(samples: Iterable[Sample]) -> list[int]:
 
 
 def _read_gc(result: RunResult) -> dict[str, Reading]:
-    own = [event for event in result.gc_events if not event.forced]
-    # No event at all may mean that nobody watched; the forced ones of settling show that somebody did.
-    if not result.gc_events:
+    if not _gc_observed(result):
         return {}
+    own = [event for event in result.gc_events if not event.forced]
     return {
         "gc_count": Reading(value=_major_count(own)),
         "gc_pause_s": Reading(value=max((event.duration_s for event in own), default=0.0)),
     }
+
+
+def _gc_observed(result: RunResult) -> bool:
+    # No event at all may mean that nobody watched; a judged count says that somebody did and saw none.
+    judged = any(check.metric in _GC_CHECKS and check.measured is not None for check in result.verdict.checks)
+    return judged or bool(result.gc_events)
 
 
 def _major_count(events: Iterable[GcEvent]) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_memory import units
+from pytest_memory import metrics, units
 from pytest_memory.errors import ConfigError
 
 Source = Literal["default", "config file", "ini", "option", "environment", "marker", "call"]
@@ -620,7 +620,9 @@ NO_LEAKS_KEYWORDS: dict[str, str] = {
     "kinds": "the kinds of memory to judge (default: all)",
 }
 
-BASELINE_KEYWORDS: dict[str, str] = {"metrics": "the metrics to compare (default: all)"}
+BASELINE_KEYWORDS: dict[str, str] = {
+    "metrics": 'the metrics to compare: names, or {"rss_bytes": "15%"} with tolerances (default: the usual ones)'
+}
 
 MARKER_HELP: tuple[tuple[str, str], ...] = (
     ("node_app(command, *, cwd, env, node_options, port, ready, …)", "how to start, or attach to, the app under test"),
@@ -660,6 +662,8 @@ def check_marker(name: str, args: tuple[object, ...], kwargs: Mapping[str, objec
         return _check_node_app(args, kwargs)
     if name == "no_leaks":
         _check_no_leaks(kwargs)
+    if name == "memory_baseline" and "metrics" in kwargs:
+        metrics.parse_metrics(kwargs["metrics"], "@pytest.mark.memory_baseline metrics")
     if not args:
         if name in ("no_leaks", "memory_baseline"):
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -69,9 +69,15 @@ class Collector:
         """Before any deselection: which tests there are."""
         self.collected.update(item.nodeid for item in items)
 
+    def pytest_sessionfinish(self) -> None:
+        # xdist tells the controller only what is left after deselection: each worker sends home what there was.
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output["memory_collected"] = sorted(self.collected)
+
     @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self.collected.update(ids)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.collected.update((getattr(node, "workeroutput", None) or {}).get("memory_collected", ()))
 
     @property
     def whole_files(self) -> set[str]:
