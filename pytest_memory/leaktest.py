@@ -8,12 +8,13 @@ answer is *inconclusive*, with the reason.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_memory.judge.leak import RESOLUTION, LeakPlan, judge_leak, unjudged
-from pytest_memory.judge.series import Rest, read_series
+from pytest_memory.judge.series import read_series
 from pytest_memory.model import LeakEstimate, MemoryKind, Round
 
 __all__ = ["History", "LeakPlan", "Rested", "RunRound", "Step", "Stop", "is_warm", "next_step"]
@@ -79,6 +80,7 @@ _QUIET_S = 2.0
 # A reading after collections takes time that grows with the heap: work at least this many times as long.
 _WORK_PER_SETTLE = 4.0
 _LONGEST_ROUND_S = 3.0
+_ROUNDS_TO_ENOUGH = 24
 # Calls that must have been made before their units and errors are judged.
 _TRIAL_ROUNDS = 3
 _TRIAL_UNITS = 100
@@ -130,7 +132,8 @@ def is_warm(plan: LeakPlan, history: History, candidate: Round) -> bool:
 def _estimates(plan: LeakPlan, history: History) -> tuple[LeakEstimate, ...]:
     if len(history.rounds) < 2:
         return ()
-    return judge_leak(history.rounds, plan, before=history.warmup[0] if history.warmup else None)
+    first = history.warmup[0] if history.warmup else None
+    return judge_leak(history.rounds, plan, before=first if first is not None and first.idle else None)
 
 
 def _decided(estimates: Sequence[LeakEstimate]) -> bool:
@@ -162,8 +165,25 @@ def _work(plan: LeakPlan, history: History, target_s: float, *, warmup: bool = F
     wanted_s = max(target_s, min(_WORK_PER_SETTLE * last.memory.duration_s, _LONGEST_ROUND_S))
     per_call_s = max((last.end_s - last.start_s) / history.last_repeat, 1e-4)
     vary = 0.6 + 0.8 * (len(worked) * _GOLDEN % 1.0)
-    repeat = max(1, min(round(wanted_s * vary / per_call_s), 4 * history.last_repeat))
+    repeat = min(round(wanted_s * vary / per_call_s), 4 * history.last_repeat, _repeat_by_growth(plan, history))
+    repeat = max(1, repeat)
     return RunRound(repeat, warmup=warmup, longest_s=3.0 * wanted_s)
+
+
+def _repeat_by_growth(plan: LeakPlan, history: History) -> int:
+    """The most calls a round may have, so that what grows fast is still seen in many rounds before it is enough."""
+    if len(history.rounds) < 2 or history.rounds[-1].idle:
+        return history.last_repeat * 4
+    grown = _footprint(history.rounds[-1]) - _footprint(history.rounds[-2])
+    per_call = grown / history.last_repeat
+    return (
+        max(1, int(plan.leak_after_bytes / _ROUNDS_TO_ENOUGH / per_call)) if per_call > 0 else history.last_repeat * 4
+    )
+
+
+def _footprint(one: Round) -> int:
+    memory = one.memory
+    return memory.heap_used_bytes + memory.worker_heap_used_bytes + max(memory.external_bytes, 0)
 
 
 # --- rests ----------------------------------------------------------------------------------------------------
@@ -201,23 +221,10 @@ def _goes_on(plan: LeakPlan, rounds: Sequence[Round], kind: MemoryKind) -> bool:
     rest = series.rests[-1]
     if rest.duration_s >= plan.max_rest_s:
         return False
-    falls_s = [last_fall_s(one, RESOLUTION[kind] / 4.0) for one in series.rests]
-    if falls_s[-1] > 0.0:
-        return rest.duration_s < falls_s[-1] + _QUIET_S
-    if len(series.rests) == 1:
-        return rest.duration_s < plan.rest_s
-    return rest.duration_s < max(falls_s) + _QUIET_S
-
-
-def last_fall_s(rest: Rest, noise: float) -> float:
-    """When in a rest memory last fell by more than a fiftieth of all that it gave back; 0 if it gave no more
-    back than ``noise``."""
-    given = rest.before - rest.lowest
-    if given <= noise:
-        return 0.0
-    level, last_s = rest.before, 0.0
-    for at_s, value in rest.readings:
-        if level - value > 0.02 * given:
-            last_s = at_s
-        level = min(level, value)
-    return last_s
+    falls = [one.fall_times_s(RESOLUTION[kind] / 4.0) for one in series.rests]
+    # A store that is swept every so often falls in jumps: wait for the next one to stay away.
+    gaps = [later - earlier for times in falls for earlier, later in itertools.pairwise((0.0, *times))]
+    quiet_s = max([_QUIET_S, *(1.3 * gap for gap in gaps)])
+    first_s = plan.rest_s if len(series.rests) == 1 else max((times[-1] for times in falls if times), default=0.0)
+    last_s = falls[-1][-1] if falls[-1] else 0.0
+    return rest.duration_s < max(last_s + quiet_s, first_s)

@@ -58,6 +58,11 @@ NATIVE_SHARE_OF_MANAGED = 0.25
 # A leak gives nothing back: what its series returns in a rest is noise of a few thousandths.  An expiring store
 # whose oldest entries are just beginning to go has returned a few hundredths.
 GIVE_BACK_SHARE = 0.03
+SMALL_SHARE = 0.25
+# Each drained point costs a rest; four in order are chance once in twelve, and their growth must be large as well.
+MIN_DRAINED_POINTS = 4
+# What wanders by itself (sizes of live Buffers, resident pages) must grow by more than it wanders.
+WANDER = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +86,11 @@ class LeakPlan:
     pass_after_units: int = 10_000
     pass_after_long_s: float = 20.0
     # Earliest believable "leaks": caches of ten thousand entries and lifetimes of ten seconds are over by then.
+    # Slow apps cannot do that much; for them time must do, and what grows very fast is sure (or too big) sooner.
     leak_after_s: float = 20.0
-    leak_after_units: int = 15_000
+    leak_after_units: int = 30_000
     leak_after_long_s: float = 60.0
-    leak_after_bytes: float = 256e6
+    leak_after_bytes: float = 128e6
     leak_after_count: float = 1000.0
     # The rest before a leak is called, and how long a rest may be extended while memory still falls.
     rest_s: float = 10.0
@@ -175,6 +181,8 @@ def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_
     if trend.points < MIN_FLOOR_POINTS or len(series.load) < plan.min_rounds:
         return "inconclusive", "too-short"
     tolerated = _tolerated(series, limit, plan, series.units / 2.0)
+    if series.kind in ("external", "native") and trend.slope.low <= 0.0:
+        tolerated = max(tolerated, WANDER * trend.wander / (series.units / 2.0))
     if plan.limit is None:
         tolerated = max(tolerated, SAW_RESOLUTION * trend.saw_rate)
     if trend.slope.high < tolerated:
@@ -264,11 +272,19 @@ def _given_back(series: Series, rest: Rest) -> float:
 
 
 def _gave_back(series: Series) -> bool:
-    """Whether a rest returned more than noise: a share of the growth, and not just a closed connection."""
-    needed = RESOLUTION[series.kind] / 4.0
-    return any(
-        rest.before - rest.lowest > needed and _given_back(series, rest) > GIVE_BACK_SHARE for rest in series.rests
-    )
+    """Whether what a rest returned is a sign that the rest of the growth will go as well.
+
+    Not when it is noise; nor when it is a small share, returned at once, and nothing followed for most of the
+    rest: connections close and last timers fire, and what is left then is left for good."""
+    noise = RESOLUTION[series.kind] / 4.0
+    for rest in series.rests:
+        share = _given_back(series, rest)
+        falls_s = rest.fall_times_s(noise)
+        if not falls_s or share <= GIVE_BACK_SHARE:
+            continue
+        if share > SMALL_SHARE or falls_s[-1] > 0.3 * rest.duration_s:
+            return True
+    return False
 
 
 def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outcome, str]:
@@ -280,9 +296,9 @@ def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outco
     units, left = drained[-1]
     if series.before is not None and left - series.before < limit * units:
         return "pass", "given-back"
-    if len(drained) < MIN_FLOOR_POINTS:
+    if len(drained) < MIN_DRAINED_POINTS:
         return "inconclusive", "gives-back"
-    slope = stats.theil_sen(drained)
+    slope = stats.theil_sen(drained, confidence=0.9)
     if slope.high < _tolerated(series, limit, plan, units - drained[0][0]):
         return "pass", "given-back"
     if slope.low > limit and drained[-1][1] - drained[0][1] > LEAK_RESOLUTIONS * RESOLUTION[series.kind]:

@@ -48,6 +48,18 @@ class Rest:
     def lowest(self) -> float:
         return min(value for _, value in self.readings)
 
+    def fall_times_s(self, noise: float) -> tuple[float, ...]:
+        """When memory fell, by more than a fiftieth of all that it gave back; never, if that is within ``noise``."""
+        given = self.before - self.lowest
+        if given <= noise:
+            return ()
+        level, times = self.before, []
+        for at_s, value in self.readings:
+            if level - value > 0.02 * given:
+                times.append(at_s)
+            level = min(level, value)
+        return tuple(times)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:

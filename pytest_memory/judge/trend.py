@@ -22,6 +22,8 @@ MIN_FLOOR_POINTS = 5
 _BLOCKS = 8
 # A series that once fell by this share of its range is not climbing: it saws, and where it stands now says little.
 _SAWING_SHARE = 0.3
+# A curve that levels off explains this much of what a line leaves unexplained.  Measured leaks reach 0.6.
+_CLEAN_BEND = 0.95
 # A table that doubles gives steps of doubling size at doubling distances; the first ones fall into the warm-up.
 _STEP_GROWTH = 1.4
 _STEP_GROWTH_MAX = 4.0
@@ -34,7 +36,8 @@ class Trend:
     ``early_slope`` and ``late_slope`` are those of the half's own halves; ``growth`` is what the floor rose by;
     ``points`` how many floor points there are.  ``saws``: the series keeps falling back, and too few cycles were
     seen to know their lows.  ``one_step``: without its largest step the floor would not rise.  ``steps_may_follow``:
-    it has risen in steps that become larger and rarer; ``saw_rate`` what a known sawtooth climbs by per unit."""
+    it has risen in steps that become larger and rarer; ``saw_rate`` what a known sawtooth climbs by per unit;
+    ``wander`` the robust standard deviation of the readings about their trend."""
 
     slope: stats.Slope
     shape: Shape
@@ -47,6 +50,7 @@ class Trend:
     one_step: bool
     steps_may_follow: bool
     saw_rate: float = 0.0
+    wander: float = 0.0
 
 
 def read_trend(series: Series, limit: float, resolution: float) -> Trend:
@@ -75,6 +79,7 @@ def read_trend(series: Series, limit: float, resolution: float) -> Trend:
         one_step=_is_one_step(floor, limit),
         steps_may_follow=_steps_may_follow(_without_saw(most, cycle, resolution), series.units, resolution),
         saw_rate=cycle.height / cycle.period if cycle is not None else 0.0,
+        wander=stats.spread([y - slope.value * x for x, y in flattened]),
     )
 
 
@@ -104,8 +109,12 @@ def slope_of(points: Sequence[Point]) -> stats.Slope:
 def slows_down(series: Series, trend: Trend) -> bool:
     """Whether the climb is surely slower late than early: inside the judged half, or against the quarter before.
 
-    A real leak's rate varies by a few per cent; a filling cache's falls by more."""
+    A real leak's rate varies by a few per cent; a filling cache's falls by more, and when it is large and only
+    begins to fill, the bend is too slight for that but all the cleaner."""
     if _surely_slower(trend.early_slope, trend.late_slope, 0.85):
+        return True
+    bend = stats.levelling_off(series.window(0.25))
+    if bend is not None and bend.gain > _CLEAN_BEND:
         return True
     return _surely_slower(slope_of(series.window(0.25, 0.5)), trend.slope, 0.6)
 
