@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pytest_memory.heap.compare import ClassComparison, Comparison
 from pytest_memory.heap.names import printable
 from pytest_memory.heap.paths import path_steps, retainer_paths
-from pytest_memory.heap.queries import collection_lengths, duplicate_strings, object_row
+from pytest_memory.heap.queries import collection_lengths, duplicate_strings, object_row, object_shape
 from pytest_memory.heap.sources import Sources
 from pytest_memory.model import Finding, RetainerPath
 
@@ -26,6 +26,7 @@ LEAST_OBJECTS = 20
 """Fewer new objects than this are everyday business: lazily made singletons, caches of the runtime."""
 LEAST_BYTES = 10_000
 _MANY = 5
+_SHAPE_SAMPLE = 2_000
 _INTERNAL = ("(", "system /", "Node /")
 _SEEN_BY_OTHERS = ("Function", "Object", "Array")
 
@@ -116,6 +117,32 @@ def growing_collections(comparison: Comparison, _sources: Sources, units: int) -
         )
 
 
+def growing_shapes(comparison: Comparison, _sources: Sources, units: int) -> Iterator[Finding]:
+    """Objects without a class of their own, told apart by their properties: ``{id, user, expires}``."""
+    graph = comparison.after
+    ords = comparison.new("Object").ords
+    if not len(ords):
+        return
+    looked_at = ords[np.linspace(0, len(ords) - 1, min(_SHAPE_SAMPLE, len(ords)), dtype=np.int64)]
+    by_shape: dict[str, list[int]] = {}
+    for node in looked_at:
+        by_shape.setdefault(object_shape(graph, int(node)), []).append(int(node))
+    scale = len(ords) / len(looked_at)
+    found = sorted(by_shape.items(), key=lambda item: (-len(item[1]), item[0]))
+    for shape, nodes in found[:_MANY]:
+        count = round(scale * len(nodes))
+        if count < LEAST_OBJECTS or shape == "{}":
+            continue
+        retained = round(scale * int(graph.retained[nodes].sum()))
+        yield Finding(
+            slug="growing-shape",
+            severity=_severity(count, retained, units),
+            subject=shape,
+            evidence={"new": count, "retained_bytes": retained, "units": units},
+            paths=retainer_paths(graph, nodes, limit=3, sample=100),
+        )
+
+
 def growing_functions(comparison: Comparison, sources: Sources, units: int) -> Iterator[Finding]:
     """Functions made again and again at one place and kept: callbacks, listeners, timers."""
     graph = comparison.after
@@ -194,6 +221,7 @@ def growing_detached(comparison: Comparison, _sources: Sources, units: int) -> I
 PATTERNS: tuple[Callable[[Comparison, Sources, int], Iterator[Finding]], ...] = (
     growing_collections,
     growing_classes,
+    growing_shapes,
     growing_functions,
     growing_duplicates,
     growing_detached,

@@ -45,9 +45,9 @@ def reference(kind: str, name: str | int) -> str:
     return f'["{printable(name, 60)}"]'
 
 
-_INDEX = re.compile(r"\[\d+\]")
+_INDEX = re.compile(r'\[[^"\]]*\]')
 
 
 def without_indexes(text: str) -> str:
-    """``table[1021]`` → ``table[]``: what equal ways have in common."""
+    """``table[1021]`` → ``table[]``: what equal ways have in common.  Quoted names stay: they are no indexes."""
     return _INDEX.sub("[]", text)

@@ -25,6 +25,8 @@ MAX_STEPS = 60
 SAMPLE = 500
 """Objects looked at: enough to rank ways, few enough to answer in milliseconds."""
 _MAX_WALK = 5_000
+_DICTIONARY_EDGES = 64
+"""A plain object with more properties than this is used as a dictionary: its keys are indexes, not names."""
 _FOLDED_TYPES = ("hidden", "array", "object shape", "code")
 _GLOBAL_NAMES = ("global", "Window")
 
@@ -128,7 +130,16 @@ def _edge_text(graph: HeapGraph, edge: int) -> str:
     name = int(snapshot.edge_name[edge])
     if kind in ("element", "hidden"):
         return reference(kind, name)
-    return reference(kind, snapshot.strings[name])
+    text = snapshot.strings[name]
+    return f"[{printable(text, 60)}]" if kind == "property" and _is_dictionary(graph, edge) else reference(kind, text)
+
+
+def _is_dictionary(graph: HeapGraph, edge: int) -> bool:
+    snapshot = graph.snapshot
+    owner = int(np.searchsorted(snapshot.first_edge, edge, side="right")) - 1
+    if snapshot.first_edge[owner + 1] - snapshot.first_edge[owner] < _DICTIONARY_EDGES:
+        return False
+    return snapshot.strings.raw(int(snapshot.node_name[owner])) == b"Object"
 
 
 def node_label(graph: HeapGraph, node: int) -> str:

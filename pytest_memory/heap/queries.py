@@ -20,6 +20,7 @@ Int64s = NDArray[np.int64]
 
 _STRING_LIMIT = 1024
 """V8 writes no more of a string than this: longer ones with one beginning cannot be told apart."""
+_SHAPE_LIMIT = 8
 _ARRAY_HEADER_BYTES, _SLOT_BYTES = 16, 8
 
 
@@ -129,6 +130,22 @@ def object_row(graph: HeapGraph, node: int) -> ObjectRow:
         retained_bytes=int(graph.retained[node]),
         distance=int(graph.distances[node]),
     )
+
+
+def object_shape(graph: HeapGraph, node: int) -> str:
+    """A plain object's properties in the order they were given: ``{id, user, expires}``, ``{}`` for none."""
+    snapshot = graph.snapshot
+    kind = snapshot.edge_type_code("property")
+    names: list[str] = []
+    for edge in range(int(snapshot.first_edge[node]), int(snapshot.first_edge[node + 1])):
+        if snapshot.edge_type[edge] == kind:
+            name = printable(snapshot.strings[int(snapshot.edge_name[edge])], 40)
+            if name != "__proto__":
+                names.append(name)
+        if len(names) > _SHAPE_LIMIT:
+            names[-1] = "…"
+            break
+    return "{" + ", ".join(names) + "}"
 
 
 def members(graph: HeapGraph, pattern: str | None) -> Int64s:

@@ -145,8 +145,8 @@ def path_line(path: RetainerPath) -> str:
     """``(global) → app → sessions : Map → table[] → Session``, with the count when it is not one."""
     parts = []
     for edge, name in path.steps:
-        if name == "(global)" or not edge or edge.startswith("["):
-            parts.append(name or edge)
+        if name == "(global)" or not edge:
+            parts.append(name)
         elif edge.endswith("]"):
             parts.append(f"{edge} → {name}")
         else:

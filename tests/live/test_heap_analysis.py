@@ -1,0 +1,165 @@
+"""`HeapSnapshot` on snapshots of a real Node: what the app did is what the analysis finds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import HeapComparison, HeapSnapshot
+from pytest_memory.heap.tables import path_line
+
+APP = Path(__file__).parent.parent / "apps" / "heap-growth.js"
+DEADLINE_S = 120.0
+PROTOTYPE = 1
+"""V8 calls Session.prototype a Session too."""
+
+pytestmark = pytest.mark.node
+
+
+def take(directory: Path, node: str) -> list[HeapSnapshot]:
+    subprocess.run([node, str(APP), f"{directory}/"], check=True, timeout=DEADLINE_S)
+    return [HeapSnapshot.load(directory / f"{number}.heapsnapshot") for number in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory, node: str) -> list[HeapSnapshot]:
+    return take(tmp_path_factory.mktemp("heap"), node)
+
+
+@pytest.fixture(scope="module")
+def comparison(snapshots: list[HeapSnapshot]) -> HeapComparison:
+    return snapshots[1].compare(snapshots[0])
+
+
+def test_counts_are_what_the_app_allocated(snapshots: list[HeapSnapshot]) -> None:
+    counts = [snapshot.count("Session") - PROTOTYPE for snapshot in snapshots]
+    assert counts == [100, 550, 450]
+    assert snapshots[0].objects("Session").count == 100 + PROTOTYPE
+
+
+def test_new_deleted_and_kept(comparison: HeapComparison) -> None:
+    assert comparison.by_id
+    assert comparison.new("Session").count == 500
+    assert comparison.deleted("Sess*").count == 50
+    assert comparison.kept("Session").count == 50 + PROTOTYPE
+    assert comparison.new("Session").retained_bytes > comparison.new("Session").size_bytes > 0
+
+
+def test_records_and_table(comparison: HeapComparison) -> None:
+    (delta,) = comparison.class_deltas("Session")
+    assert (delta.count_delta, delta.new, delta.deleted, delta.count_after) == (450, 500, 50, 550 + PROTOTYPE)
+    assert "Session" in str(comparison)
+    json.dumps(comparison.to_dict(units=500))
+
+
+def test_who_holds_them(comparison: HeapComparison) -> None:
+    lines = [path_line(path) for path in comparison.paths("Session")]
+    assert lines[0] == "500 × (global) → store : Object → sessions : Map → table[] → Session"
+
+
+def test_the_three_snapshot_method(snapshots: list[HeapSnapshot]) -> None:
+    stayed = snapshots[2].compare(snapshots[0], middle=snapshots[1])
+    assert stayed.new("Session").count == 300
+
+
+def test_findings_name_the_culprits(comparison: HeapComparison) -> None:
+    found = {(finding.slug, finding.subject): finding for finding in comparison.findings(units=500)}
+    session = found["growing-class", "Session"]
+    assert session.severity == "critical"
+    assert session.location is not None
+    assert "heap-growth.js:8:" in session.location
+    for subject in ("sessions : Map", "seen : Set", "log : Array", "cache : Object"):
+        assert ("growing-collection", subject) in found, sorted(found)
+    assert found["growing-collection", "seen : Set"].evidence["length_after"] == 600
+    assert ("growing-shape", "{visitor}") in found
+    listener = found["listener", "onChange"]
+    assert listener.location is not None
+    assert "heap-growth.js:21:" in listener.location
+
+
+def test_what_nothing_grew_in_has_no_findings(snapshots: list[HeapSnapshot]) -> None:
+    assert snapshots[0].compare(snapshots[0]).findings() == ()
+
+
+def test_questions_to_one_snapshot(snapshots: list[HeapSnapshot]) -> None:
+    after = snapshots[1]
+    document = after.to_dict()
+    json.dumps(document)
+    assert document["statistics"]["total_bytes"] == after.total_bytes
+    lengths = {row.length for row in after.largest_collections(limit=30)}
+    assert {550, 600} <= lengths
+    assert any(row.text.startswith("copy of a text") for row in after.find_strings("copy of a text"))
+    assert after.dominator_tree()[0].node.retained_bytes + 0 <= after.total_bytes
+    assert "Session" in str(HeapSnapshot.load(after.path)) or after.classes("Session")
+    one = after.objects("Session").ids[0]
+    assert path_line(after.retainer_paths(one)[0]).endswith("Session")
+    assert after.retainer_paths(4) == ()
+
+
+def test_progress_is_told(snapshots: list[HeapSnapshot]) -> None:
+    told: list[str] = []
+    again = HeapSnapshot.load(snapshots[0].path).analyse(lambda what, _share: told.append(what))
+    assert told == ["nodes", "edges", "strings", "dominators", "retained sizes", "classes"]
+    assert "analysed" in repr(again)
+
+
+def test_a_deleted_file_can_still_be_asked(snapshots: list[HeapSnapshot], tmp_path: Path) -> None:
+    copy = shutil.copy(snapshots[0].path, tmp_path)
+    loaded = HeapSnapshot.load(copy)
+    os.unlink(copy)
+    assert loaded.count("Session") == 100 + PROTOTYPE
+
+
+def test_a_compressed_file_is_unpacked(snapshots: list[HeapSnapshot], tmp_path: Path) -> None:
+    packed = tmp_path / "1.heapsnapshot.gz"
+    packed.write_bytes(gzip.compress(snapshots[0].path.read_bytes(), 1))
+    assert HeapSnapshot.load(packed).count("Session") == 100 + PROTOTYPE
+    packed.write_bytes(packed.read_bytes()[:1000])
+    with pytest.raises(SnapshotFormatError, match="damaged gzip"):
+        HeapSnapshot.load(packed)
+
+
+def test_bad_files_are_named(snapshots: list[HeapSnapshot], tmp_path: Path) -> None:
+    empty = tmp_path / "empty.heapsnapshot"
+    empty.touch()
+    with pytest.raises(SnapshotFormatError, match=r"'empty\.heapsnapshot' is empty"):
+        HeapSnapshot.load(empty)
+    cut = tmp_path / "cut.heapsnapshot"
+    whole = snapshots[0].path.read_bytes()
+    for share in (0.01, 0.3, 0.6, 0.9, 0.9999):
+        cut.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(SnapshotFormatError) as caught:
+            HeapSnapshot.load(cut).analyse()
+        assert caught.value.slug == "snapshot-truncated"
+    with pytest.raises(FileNotFoundError):
+        HeapSnapshot.load(tmp_path / "absent.heapsnapshot")
+
+
+def test_importing_the_front_loads_neither_numpy_nor_numba() -> None:
+    code = "import sys, pytest_memory.heap; print([m for m in ('numpy', 'numba') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.stdout.strip() == "[]"
+
+
+def test_kernels_are_compiled_without_a_writable_place(tmp_path: Path) -> None:
+    """A kernel module in a directory nobody may write, and no home: compiled in memory, the same answer."""
+    code = (
+        "import numba.core.caching as c\n"
+        "c.CacheImpl._locator_classes = []\n"
+        "from pytest_memory.heap.jit import kernel\n"
+        "@kernel('int64(int64)')\n"
+        "def double(x): return 2 * x\n"
+        "print(double(21))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, cwd=tmp_path
+    )
+    assert (done.stdout.strip(), done.stderr) == ("42", "")

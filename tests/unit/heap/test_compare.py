@@ -1,0 +1,150 @@
+"""New, deleted and kept by object id; the three-snapshot method; records and tables of growth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.snapshot_builder import SnapshotBuilder
+
+from pytest_memory.heap.compare import Comparison, survivors
+from pytest_memory.heap.graph import HeapGraph, build_graph
+from pytest_memory.heap.snapshot import parse_snapshot
+from pytest_memory.heap.tables import comparison_table
+
+Objects = dict[int, tuple[str, int]]
+"""Id → class and size."""
+
+RUNTIME: Objects = {100_001 + 2 * n: ("Runtime", 8) for n in range(40)}
+
+
+def heap_of(objects: Objects, *, natives: int = 0, native_ids_from: int = 500_000) -> HeapGraph:
+    heap = SnapshotBuilder()
+    app = heap.node("object", "global", size=100, node_id=3)
+    heap.edge(heap.root, "shortcut", 1, app)
+    for node_id, (name, size) in {**RUNTIME, **objects}.items():
+        heap.edge(app, "property", name.lower(), heap.node("object", name, size=size, node_id=node_id))
+    for number in range(natives):
+        wrap = heap.node("native", "Node / TCPWrap", size=16, node_id=native_ids_from + 2 * number)
+        heap.edge(app, "property", "wrap", wrap)
+    return build_graph(parse_snapshot(heap.to_bytes()))
+
+
+def sessions(*ids: int, name: str = "Session", size: int = 20) -> Objects:
+    return dict.fromkeys(ids, (name, size))
+
+
+def test_new_deleted_and_kept_go_by_id() -> None:
+    comparison = Comparison(heap_of(sessions(11, 13, 15)), heap_of(sessions(13, 15, 17, 19)))
+    assert comparison.by_id
+    assert sorted(comparison.new("Session").ids) == [17, 19]
+    assert comparison.deleted("Session").ids == [11]
+    assert sorted(comparison.kept("Session").ids) == [13, 15]
+    assert (comparison.new("Session").count, comparison.new("Session").size_bytes) == (2, 40)
+    assert len(comparison.new("Session")) == 2
+
+
+def test_as_many_gone_as_came_is_not_unchanged() -> None:
+    comparison = Comparison(heap_of(sessions(11, 13)), heap_of(sessions(15, 17)))
+    (delta,) = comparison.class_deltas("Session")
+    assert (delta.count_delta, delta.size_delta_bytes, delta.new, delta.deleted) == (0, 0, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("Session", 1),
+        ("Sess*", 2),
+        ("Session?tore", 1),
+        ("*", 3),
+        (None, 3),
+        ("session", 0),
+        ("Ses", 0),
+        ("[S]ession", 0),
+    ],
+)
+def test_class_patterns(pattern: str | None, count: int) -> None:
+    after = {11: ("Session", 1), 13: ("SessionStore", 1), 15: ("User[]", 1)}
+    assert Comparison(heap_of({}), heap_of(after)).new(pattern).count == count
+
+
+def test_growth_is_told_largest_first_and_the_unchanged_left_out() -> None:
+    before = {**sessions(11), 13: ("Gone", 500)}
+    after = {**sessions(11, 17), 19: ("Large", 900)}
+    deltas = Comparison(heap_of(before), heap_of(after)).class_deltas()
+    assert [(delta.name, delta.size_delta_bytes) for delta in deltas] == [
+        ("Large", 900),
+        ("Session", 20),
+        ("global", 0),  # holds more than before
+        ("Gone", -500),
+    ]
+    assert deltas[0].retained_delta_bytes == 900
+    assert (deltas[1].count_after, deltas[1].size_after_bytes) == (2, 40)
+
+
+def test_native_nodes_are_compared_by_count() -> None:
+    before, after = heap_of({}, natives=3), heap_of({}, natives=5, native_ids_from=700_000)
+    (delta,) = Comparison(before, after).class_deltas("Node / *")
+    assert (delta.new, delta.deleted, delta.count_delta) == (2, 0, 2)
+
+
+def test_snapshots_of_two_processes_share_no_ids() -> None:
+    before = heap_of(sessions(*range(11, 91, 2)))
+    other = {node_id: (f"Other{node_id % 7}", 8) for node_id in (*RUNTIME, *range(11, 31, 2))}
+    comparison = Comparison(before, heap_of({**other, **sessions(*range(1001, 1141, 2))}))
+    assert not comparison.by_id
+    assert comparison.new("Session").count == 70 - 40
+    assert "do not share object ids" in comparison_table(comparison)
+
+
+def test_the_three_snapshot_method_finds_what_stayed() -> None:
+    baseline = heap_of(sessions(11, 13))
+    middle = heap_of(sessions(11, 13, 15, 17, 19))
+    final = heap_of(sessions(13, 15, 19, 21, 23))
+    assert sorted(survivors(baseline, middle, final).new("Session").ids) == [15, 19]
+
+
+def test_retained_size_of_a_set_counts_each_byte_once() -> None:
+    heap = SnapshotBuilder()
+    app = heap.node("object", "global", size=1)
+    heap.edge(heap.root, "shortcut", 1, app)
+    outer = heap.node("object", "Link", size=10)
+    inner = heap.node("object", "Link", size=10)
+    heap.edge(app, "property", "head", outer)
+    heap.edge(outer, "property", "next", inner)
+    after = build_graph(parse_snapshot(heap.to_bytes()))
+    empty = SnapshotBuilder()
+    empty.edge(empty.root, "shortcut", 1, empty.node("object", "global", size=1))
+    comparison = Comparison(build_graph(parse_snapshot(empty.to_bytes())), after)
+    assert comparison.new("Link").retained_bytes == 20
+
+
+def test_the_table_prints_well() -> None:
+    comparison = Comparison(heap_of({}), heap_of(sessions(11, 13, size=2500)))
+    assert comparison_table(comparison) == (
+        "class    new  deleted  objects      size  retained\n"
+        "───────  ───  ───────  ───────  ────────  ────────\n"
+        "Session    2        0       +2  +5.00 KB  +5.00 KB\n"
+        "global     0        0        0       0 B  +5.00 KB"
+    )
+
+
+ids = st.sets(st.integers(0, 40).map(lambda n: 11 + 2 * n))
+
+
+@given(ids, ids, ids)
+def test_sets_of_ids_behave_as_sets(first: set[int], second: set[int], third: set[int]) -> None:
+    before, middle, final = (heap_of(sessions(*sorted(found))) for found in (first, second, third))
+    comparison = Comparison(before, middle)
+    assert set(comparison.new("Session").ids) == second - first
+    assert set(comparison.deleted("Session").ids) == first - second
+    assert set(comparison.kept("Session").ids) == first & second
+    assert set(survivors(before, middle, final).new("Session").ids) == (second & third) - first
+
+
+def test_made_up_ids_beyond_any_density_still_compare() -> None:
+    huge = 2**50 + 1
+    comparison = Comparison(heap_of(sessions(11)), heap_of(sessions(11, huge)))
+    assert comparison.new("Session").ids == [huge]
+    assert np.count_nonzero(comparison.is_deleted) == 0
