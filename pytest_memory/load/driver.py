@@ -9,12 +9,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory.errors import ConfigError, LoadError
-from pytest_memory.load.compile import Origin
-from pytest_memory.load.jobs import describe, is_private
+from pytest_memory.load.compile import Origin, Work
+from pytest_memory.load.jobs import describe, is_private, make_jobs
 from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
 from pytest_memory.load.plan import Settings
 from pytest_memory.load.pool import WorkerPool
@@ -22,6 +23,7 @@ from pytest_memory.load.progress import LoadProgress
 from pytest_memory.load.result import Collector, LoadResult
 
 if TYPE_CHECKING:
+    from pytest_memory.load.locust_cluster import LocustRun
     from pytest_memory.load.scenario import ScenarioRun
 
 Progress = Callable[[LoadProgress], None]
@@ -44,7 +46,7 @@ class Driver:
         self._cert = cert
         self._allow_public = allow_public
         self._pool = WorkerPool()
-        self._scenario: ScenarioRun | None = None
+        self._beside: ScenarioRun | LocustRun | None = None
         self._lock = threading.Lock()
         self._run_id = 0
 
@@ -75,13 +77,37 @@ class Driver:
         """Run a scenario, which is not done by load processes."""
         self._resolve(origin)
         with self._one_at_a_time():
-            self._scenario = run
+            self._beside = run
             try:
                 messages = ((0, message) for message in run.messages())
                 return self._collect(messages, origin, [name], settings, progress)
             finally:
                 run.stop()
-                self._scenario = None
+                self._beside = None
+
+    def drive_locust(
+        self, make: Callable[..., LocustRun], work: Work, settings: Settings, progress: Progress | None
+    ) -> LoadResult:
+        """Have Locust do it."""
+        addresses = self._resolve(work.origin)
+        [job] = make_jobs(
+            work,
+            replace(settings, workers=1),
+            run_id=0,
+            addresses=addresses,
+            tls=self.tls(work.origin),
+            first_number=self.next_number,
+        )
+        stage = settings.stages[-1]
+        spawn_rate = stage.concurrency / stage.ramp_up_s if stage.ramp_up_s else stage.concurrency
+        run = make(job, users=stage.concurrency, spawn_rate=spawn_rate)
+        with self._one_at_a_time():
+            self._beside = run
+            try:
+                messages = ((0, message) for message in run.messages())
+                return self._collect(messages, work.origin, work.names, settings, progress)
+            finally:
+                self._beside = None
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -153,8 +179,8 @@ class Driver:
     def stop(self) -> None:
         """Stop the run that is under way.  May be called from any thread."""
         self._pool.stop()
-        if self._scenario is not None:
-            self._scenario.stop()
+        if self._beside is not None:
+            self._beside.stop()
 
     def close(self) -> None:
         """End the load processes."""

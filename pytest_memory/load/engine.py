@@ -72,7 +72,7 @@ class Engine:
         self._number = job.first
         self._starts = 0  # of requests, to spread aborts
         self._flow_turn = job.worker
-        self._targets = [TargetCounts() for _ in range(job.target_count)]
+        self._targets = [TargetCounts() for _ in job.names]
         self._flows = [LiveFlow(flow, self._targets, follow=job.max_redirects > 0) for flow in job.flows]
         self._single = self._flows[0] if len(self._flows) == 1 else None
         full = any(step.full for flow in self._flows for step in flow.steps)

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_memory.errors import ConfigError, LoadError
-from pytest_memory.load.compile import Compiler, parse_base_url
+from pytest_memory.load.compile import Compiler, Work, parse_base_url
 from pytest_memory.load.driver import Driver, Progress
 from pytest_memory.load.har import har_targets
-from pytest_memory.load.jobs import make_jobs, make_socket_jobs, refuse_cut_arrivals, refuse_for_scenario
+from pytest_memory.load.jobs import (
+    as_locustfile,
+    make_jobs,
+    make_socket_jobs,
+    refuse_cut_arrivals,
+    refuse_for_locust,
+    refuse_for_scenario,
+)
 from pytest_memory.load.plan import OPTION_NAMES, Duration, Settings, Target, parse_options, refuse_unknown
 from pytest_memory.load.result import LoadResult
 from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
@@ -288,6 +295,47 @@ class LoadGenerator:
             first_number=self._driver.next_number,
         )
         return self._driver.drive_scenario(run, origin, label, settings, self._progress(options))
+
+    def locust(
+        self,
+        target: str | Target | Sequence[str | Target] | Path,
+        *,
+        local_workers: int = 2,
+        remote_workers: int = 0,
+        bind_host: str = "127.0.0.1",
+        bind_port: int = 0,
+        **options: Unpack[RunOptions],
+    ) -> LoadResult:
+        """Load from several processes or machines with Locust (extra ``locust``): it drives, the result is ours.
+
+        ``target`` is what `run` or `sequence` takes, or a locustfile (a Path, or a text ending in ".py") whose users
+        do what they do.  ``local_workers`` are started here; for ``remote_workers`` bind to an address they can
+        reach, and on each other host run ``locust -f $(python -m pytest_memory.load.locust_path) --worker
+        --master-host HOST --master-port PORT`` (with a locustfile of your own: ``-f yours.py,$(… --bridge)``).
+
+        Of the options of a run ``requests`` (not with a locustfile), ``duration``, ``concurrency``, ``ramp_up``,
+        ``think_time``, ``timeout``, the limits, ``interval`` and ``progress`` hold.
+        """
+        from pytest_memory.load.locust_cluster import Cluster, LocustRun
+
+        settings = parse_options(options, self._defaults)
+        compiler = self._compiler(settings)
+        locustfile = as_locustfile(target)
+        if locustfile is None:
+            work = compiler.work([_as_flow(target)], [1.0], keep_cookies=not isinstance(target, (str, Target)))  # type: ignore[arg-type]
+        else:
+            work = Work(compiler.origin, (), (), ())
+        refuse_for_locust(settings, with_plan=locustfile is None)
+        cluster = Cluster(
+            local_workers=local_workers,
+            remote_workers=remote_workers,
+            bind_host=bind_host,
+            bind_port=bind_port,
+            locustfile=locustfile,
+            host=work.origin.url,
+        )
+        run = partial(LocustRun, cluster)
+        return self._driver.drive_locust(run, work, settings, self._progress(options))
 
     def start(self, target: str | Target | httpx.Request | Callable[[], LoadResult], **options: Any) -> LoadRun:
         """`run` in the background: returns at once with a handle to wait for it, or to stop it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
@@ -65,6 +66,34 @@ def refuse_for_scenario(settings: Settings) -> None:
         )
 
 
+def as_locustfile(target: Any) -> Path | None:
+    """The locustfile a target names, or None when it is something to send.  ConfigError when there is no such file."""
+    if not isinstance(target, Path) and not (isinstance(target, str) and target.endswith(".py")):
+        return None
+    path = Path(target).absolute()
+    if not path.is_file():
+        raise ConfigError(f"the locustfile is {str(target)!r}; expected a file", slug="config-load")
+    return path
+
+
+def refuse_for_locust(settings: Settings, *, with_plan: bool) -> None:
+    """ConfigError for what Locust cannot do for us."""
+    [*before, stage] = settings.stages
+    unfit = {
+        "warmup or phases": bool(before),
+        "rate": stage.rate_per_s is not None,
+        "iterations": stage.iterations is not None,
+        "abort_after": settings.abort is not None,
+        "slow_read": settings.read_bytes_per_s is not None,
+        "follow_redirects": settings.max_redirects > 0,
+        "keep_connections": settings.keep_connections,
+        "requests with a locustfile": stage.requests is not None and not with_plan,
+    }
+    for name, used in unfit.items():
+        if used:
+            raise ConfigError(f"{name} cannot be had from Locust; expected requests= or duration=", slug="config-load")
+
+
 def make_jobs(
     work: Work,
     settings: Settings,
@@ -82,7 +111,7 @@ def make_jobs(
             addresses=list(addresses),
             flows=list(work.flows),
             order=list(work.order),
-            target_count=len(work.names),
+            names=list(work.names),
             stages=split_stages(settings.stages, parts, index),
             timeout_s=settings.timeout_s,
             interval_s=settings.interval_s,

@@ -109,7 +109,7 @@ class Job(msgspec.Struct, tag="job"):
     addresses: list[tuple[str, int]]
     flows: list[Flow]
     order: list[int]
-    target_count: int
+    names: list[str]
     stages: list[Stage]
     timeout_s: float
     interval_s: float
@@ -165,7 +165,10 @@ class TargetCounts(msgspec.Struct):
 
 
 class Interval(msgspec.Struct, tag="interval"):
-    """What happened since the last Interval.  ``t_s`` counts from the start of the measured stages."""
+    """What happened since the last Interval.  ``t_s`` counts from the start of the measured stages.
+
+    ``names`` are those of ``targets`` where the job did not give them (Locust); ``worker`` says whose they are when
+    one process speaks for several."""
 
     t_s: float
     measured: bool
@@ -179,6 +182,8 @@ class Interval(msgspec.Struct, tag="interval"):
     status: dict[int, int] = {}
     errors_by_kind: dict[str, int] = {}
     first_error: str | None = None
+    names: list[str] = []
+    worker: int = 0
 
 
 class Done(msgspec.Struct, tag="done"):

@@ -49,7 +49,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=worker_environment(),
         )
         self._threads = [threading.Thread(target=listen, daemon=True) for listen in (self._listen, self._listen_stderr)]
         for thread in self._threads:
@@ -120,7 +120,7 @@ class WorkerProcess:
                 del self._stderr[:-_STDERR_LINES]
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Ours, with this package importable wherever it was imported from, and the working directory not."""
     root = str(Path(pytest_memory.__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")

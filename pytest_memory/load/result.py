@@ -43,7 +43,7 @@ class Collector:
     def __init__(self, names: Sequence[str], settings: Settings) -> None:
         self._names = names
         self._settings = settings
-        self._targets = [_Totals() for _ in names]
+        self._targets = {name: _Totals() for name in names}
         self._counts: Counter[str] = Counter()
         self._status: Counter[int] = Counter()
         self._errors: Counter[str] = Counter()
@@ -52,12 +52,10 @@ class Collector:
         self._interval_s = settings.interval_s
         self._points: dict[int, _Point] = {}
         self._done: list[Done] = []
-        self._active: dict[int, int] = {}
-        self._last = LoadProgress(t_s=0, requests=0, errors=0, active=0, rps=0, p99_s=0)
 
     @property
     def requests(self) -> int:
-        return sum(target.requests for target in self._targets)
+        return sum(target.requests for target in self._targets.values())
 
     def add(self, process: int, message: Interval) -> LoadProgress:
         """Take one report in; returns where the run is now."""
@@ -68,14 +66,15 @@ class Collector:
                 t_s=0, requests=self._warmup_requests, errors=0, active=message.active, rps=0, p99_s=0, warming_up=True
             )
         point = self._point_at(message.t_s)
-        for total, counts in zip(self._targets, message.targets):
+        for name, counts in zip(message.names or self._names, message.targets):
+            total = self._targets.setdefault(name, _Totals())
             total.requests += counts.requests
             total.errors += counts.errors
             histogram.merge(total.cells, counts.cells)
             histogram.merge(point.cells, counts.cells)
             point.requests += counts.requests
             point.errors += counts.errors
-        point.active[process] = message.active
+        point.active[process, message.worker] = message.active
         for name in ("aborted", "dropped", "retried", "bytes_sent", "bytes_received"):
             self._counts[name] += getattr(message, name)
         self._status.update(message.status)
@@ -113,7 +112,7 @@ class Collector:
         return LoadProgress(
             t_s=t_s,
             requests=requests,
-            errors=sum(target.errors for target in self._targets),
+            errors=sum(target.errors for target in self._targets.values()),
             active=sum(point.active.values()),
             rps=requests / t_s if t_s > 0 else 0.0,
             p99_s=histogram.percentiles_s(point.cells, [99])[0],
@@ -123,13 +122,13 @@ class Collector:
     def result(self, description: str = "") -> LoadResult:
         """The result of the whole run."""
         cells: histogram.Cells = {}
-        for target in self._targets:
+        for target in self._targets.values():
             histogram.merge(cells, target.cells)
         duration_s = max((done.duration_s for done in self._done), default=0.0)
         cpu_s = [done.cpu_s for done in self._done]
         stats = LoadStats(
             requests=self.requests,
-            errors=sum(target.errors for target in self._targets),
+            errors=sum(target.errors for target in self._targets.values()),
             aborted=self._counts["aborted"],
             dropped=self._counts["dropped"],
             retried=self._counts["retried"],
@@ -155,7 +154,7 @@ class Collector:
         return LoadResult(stats, cells)
 
     def _target_stats(self) -> Iterable[TargetStats]:
-        for name, target in zip(self._names, self._targets):
+        for name, target in self._targets.items():
             yield TargetStats(
                 name=name,
                 requests=target.requests,
@@ -171,7 +170,7 @@ class _Point:
     requests: int = 0
     errors: int = 0
     cells: histogram.Cells = field(default_factory=dict)
-    active: dict[int, int] = field(default_factory=dict)
+    active: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def join(self, other: _Point) -> None:
         self.requests += other.requests
