@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 
 export const CORPUS = path.dirname(fileURLToPath(import.meta.url));
 const READY_MS = 30_000;
+const START_ATTEMPTS = 3;
 const MEASURE_MS = 60_000;
 const REQUEST_MS = 30_000;
 
@@ -74,14 +75,17 @@ async function untilPrinted(stream, pattern) {
 /** A started app: `load`, `measure`, `snapshot`, `stop`. */
 export class App {
   static async start(record, variant) {
-    const app = new App(record);
-    try {
-      await app.#spawn(variant);
-    } catch (error) {
-      await app.stop();
-      throw error;
+    for (let attempt = 1; ; attempt++) {
+      const app = new App(record);
+      try {
+        await app.#spawn(variant);
+        return app;
+      } catch (error) {
+        await app.stop();
+        // Between finding a free port and listening on it, somebody else may have taken it.
+        if (attempt === START_ATTEMPTS || !/EADDRINUSE/.test(error.message)) throw error;
+      }
     }
-    return app;
   }
 
   constructor(record) {

@@ -12,8 +12,9 @@ if (isMainThread) {
 
   const exportReport = async () => {
     const worker = new Worker(__filename);
+    const exited = once(worker, 'exit');
     const [csv] = await once(worker, 'message');
-    await once(worker, 'exit');
+    await exited;
     return csv.length;
   };
 
