@@ -90,7 +90,9 @@ class Bench:
             shutil.copy(HERE / "devtools_entry.mjs", target)
             esbuild = target / "node_modules" / ".bin" / "esbuild"
             command = [str(esbuild), "devtools_entry.mjs", "--bundle", "--platform=node", "--format=esm"]
-            subprocess.run([*command, f"--outfile={bundle}", "--log-level=error"], cwd=target, check=True, timeout=TIMEOUT_S)
+            subprocess.run(
+                [*command, f"--outfile={bundle}", "--log-level=error"], cwd=target, check=True, timeout=TIMEOUT_S
+            )
         return bundle
 
     def snapshot(self, name: str, major: str) -> Path:
@@ -171,7 +173,10 @@ def check_answers(bench: Bench, file: Path) -> list[str]:
             answers = Path(scratch) / f"{who}.json"
             bench.run(who, file, answers, ids)
             found[who] = json.loads(answers.read_text())
-    return [*differences_to_devtools(found["ours"], found["devtools"]), *differences_to_memlab(found["ours"], found["memlab"])]
+    return [
+        *differences_to_devtools(found["ours"], found["devtools"]),
+        *differences_to_memlab(found["ours"], found["memlab"]),
+    ]
 
 
 def differences_to_devtools(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

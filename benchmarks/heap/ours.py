@@ -86,7 +86,13 @@ def names(graph: Any, limit: int = 200) -> list[list[Any]]:
     np.add.at(retained, where, graph.retained)
     types = snapshot.header.node_types
     return [
-        [types[int(values[at] >> 32)], snapshot.strings[int(values[at] & 0xFFFFFFFF)], int(counts[at]), int(sizes[at]), int(retained[at])]
+        [
+            types[int(values[at] >> 32)],
+            snapshot.strings[int(values[at] & 0xFFFFFFFF)],
+            int(counts[at]),
+            int(sizes[at]),
+            int(retained[at]),
+        ]
         for at in best
     ]
 
@@ -99,7 +105,12 @@ def compare(before: str, after: str) -> dict[str, Any]:
     comparison = HeapSnapshot.load(after).compare(HeapSnapshot.load(before))
     text = str(comparison)
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "peak_rss_bytes": peak_rss_bytes(), "lines": text.count("\n"), "by_id": comparison.by_id}
+    return {
+        "seconds": seconds,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "lines": text.count("\n"),
+        "by_id": comparison.by_id,
+    }
 
 
 def main(arguments: list[str]) -> None:

@@ -21,6 +21,8 @@ Int64s = NDArray[np.int64]
 _STRING_LIMIT = 1024
 """V8 writes no more of a string than this: longer ones with one beginning cannot be told apart."""
 _SHAPE_LIMIT = 8
+_HOLES = ("system / Hole", "the_hole")
+"""What Node 22 and later show in the place of a deleted entry."""
 _ARRAY_HEADER_BYTES, _SLOT_BYTES = 16, 8
 
 
@@ -208,12 +210,12 @@ def _table_length(graph: HeapGraph, table: int, entry_slots: int) -> int:
     snapshot = graph.snapshot
     slots = (int(snapshot.node_size[table]) - _ARRAY_HEADER_BYTES) // _SLOT_BYTES
     start = 3 + max(0, (slots - 3) // (1 + 2 * entry_slots))
-    entries = set()
-    for edge in range(int(snapshot.first_edge[table]), int(snapshot.first_edge[table + 1])):
-        name = snapshot.strings.raw(int(snapshot.edge_name[edge]))
-        if name.isdigit() and int(name) >= start:
-            entries.add((int(name) - start) // entry_slots)
-    return len(entries)
+    row = slice(int(snapshot.first_edge[table]), int(snapshot.first_edge[table + 1]))
+    named = snapshot.edge_type[row] == snapshot.edge_type_code("internal")
+    slot = snapshot.strings.integers(snapshot.edge_name[row][named])
+    target = snapshot.node_name[snapshot.edge_to[row][named]]
+    alive = (slot >= start) & ~np.isin(target, [snapshot.strings.find(name) for name in _HOLES])
+    return len(np.unique((slot[alive] - start) // entry_slots))
 
 
 def duplicate_strings(graph: HeapGraph, *, limit: int = 20) -> tuple[StringRow, ...]:

@@ -29,6 +29,7 @@ Progress = Callable[[str, float], None]
 """Told what is being done and how much of it is done, 0 to 1."""
 
 _STRING_BLOCK = 1 << 18
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,18 @@ class Strings:
             if self.raw(int(index)) == wanted:
                 return int(index)
         return -1
+
+    def integers(self, indexes: Int32s) -> Int64s:
+        """The numbers some strings are: V8 names internal slots "0", "1", …; -1 for other strings."""
+        starts, lengths = self.starts[indexes], self.lengths[indexes]
+        values = np.zeros(len(indexes), np.int64)
+        is_number = (lengths > 0) & (lengths <= _MAX_DIGITS)
+        for digit in range(int(lengths[is_number].max(initial=0))):
+            inside = is_number & (digit < lengths)
+            found = self.view[np.where(inside, starts + digit, 0)].astype(np.int64) - 48
+            is_number &= ~inside | ((found >= 0) & (found <= 9))
+            values = np.where(inside, values * 10 + found, values)
+        return np.where(is_number, values, -1)
 
     def containing(self, part: str) -> Int64s:
         """Indexes of the strings that contain ``part``, ascending."""
