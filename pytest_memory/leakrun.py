@@ -37,6 +37,8 @@ _PRECISE_FLAGS = """(() => {
   for (const flag of flags) require('v8').setFlagsFromString(flag);
 })()"""
 _HEAP_LIMIT = "require('v8').getHeapStatistics().heap_size_limit"
+# Timers of the app's own housekeeping come and go.
+_FEW_TIMERS = 5
 
 
 class LeakTestedApp(SettledApp, Protocol):
@@ -155,6 +157,7 @@ class _Driver:
         self._began = clock()
         self._pid = app.pid
         self._history = History()
+        self._timers_at_rest: int | None = None
 
     def run(self) -> LeakResult:
         if self._plan.precise and not self._app.spec.precise:
@@ -223,8 +226,18 @@ class _Driver:
 
     def _settle(self) -> SettledMemory:
         with self._quiet():
-            memory = settle_app(self._app)
+            memory = settle_app(self._app, timers_at_rest=self._timers_at_rest)
+        self._learn_timers(memory)
         return replace(memory, t_s=self._clock())
+
+    def _learn_timers(self, memory: SettledMemory) -> None:
+        """What is active before any work is the app's rest.  Timers that outlast the settling are not waited for
+        again: they are long, or they leak, and then waiting would cost every reading its whole budget."""
+        active = memory.handle_kinds.get("Timeout", 0)
+        if not self._history.warmup:
+            self._timers_at_rest = active + _FEW_TIMERS
+        elif self._timers_at_rest is not None and active > self._timers_at_rest:
+            self._timers_at_rest = None
 
     def _record(
         self, step: RunRound | Rested, units: int, errors: int, start_s: float, end_s: float, memory: SettledMemory

@@ -65,6 +65,7 @@ _READ = """(() => {
   for (const kind of process.getActiveResourcesInfo?.() ?? []) kinds[kind] = (kinds[kind] ?? 0) + 1;
   return [usage.heapTotal, usage.external, usage.arrayBuffers, code, process.getActiveResourcesInfo ? kinds : null];
 })()"""
+_TIMERS = "(process.getActiveResourcesInfo?.() ?? []).filter((kind) => kind === 'Timeout').length"
 _WRAPPER_ROLES = frozenset({"wrapper"})
 
 
@@ -119,10 +120,14 @@ def settle_app(
     app: SettledApp,
     *,
     budget_s: float = 3.0,
+    timers_at_rest: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> SettledMemory:
     """Collect until the heaps stop falling, at most about ``budget_s`` seconds, and read the app's memory.
+
+    ``timers_at_rest`` is how many active timers the app has when it has nothing to do: with more of them, the
+    last requests have left something that will run soon, and it is waited for.
 
     ``converged`` is False when they still moved then.  ``t_s`` is left at 0 for the caller's clock to fill in.
     Raises InspectorError when the app's own process cannot be asked; children that end meanwhile are left out.
@@ -136,6 +141,9 @@ def settle_app(
     deadline = began + budget_s
     worker_rounds, workers_still = _collect_until_still(workers, deadline, clock, sleep)
     rounds, mains_still = _collect_until_still(mains, deadline, clock, sleep)
+    if timers_at_rest is not None and _wait_for_timers(mains, timers_at_rest, deadline, clock, sleep):
+        more, mains_still = _collect_until_still(mains, deadline, clock, sleep)
+        rounds += more
     totals = _read_isolates([*mains, *workers])
     rss, fds = _read_processes([record.pid for record in records])
     native = rss - totals.heap_total - totals.worker_total - totals.external
@@ -247,6 +255,21 @@ def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any]
         if isolate.is_worker:
             return None
         raise
+
+
+def _wait_for_timers(
+    mains: Sequence[_Isolate], at_rest: int, deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> bool:
+    """Wait until no more timers are active than at rest; False when there was nothing to wait for."""
+    waited = False
+    while _count_timers(mains) > at_rest and clock() < deadline:
+        sleep(_PAUSES_S[-1])
+        waited = True
+    return waited
+
+
+def _count_timers(mains: Sequence[_Isolate]) -> int:
+    return sum(int(isolate.session.evaluate(_TIMERS, timeout_s=COMMAND_TIMEOUT_S)) for isolate in mains)
 
 
 # --- reading --------------------------------------------------------------------------------------------------

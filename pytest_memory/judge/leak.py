@@ -202,7 +202,7 @@ def _believe(series: Series, trend: Trend, plan: LeakPlan) -> tuple[Outcome, str
         return "inconclusive", "sawtooth"
     if trend.one_step and trend.shape != "staircase":
         return "inconclusive", "step"
-    if slows_down(series, trend):
+    if slows_down(series, trend, RESOLUTION[series.kind]):
         return "inconclusive", "levelling-off"
     if not series.rests:
         return "inconclusive", "no-rest"

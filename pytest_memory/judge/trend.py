@@ -27,6 +27,7 @@ _CLEAN_BEND = 0.95
 # A table that doubles gives steps of doubling size at doubling distances; the first ones fall into the warm-up.
 _STEP_GROWTH = 1.4
 _STEP_GROWTH_MAX = 4.0
+_NEXT_STEP_BY = 2.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +107,20 @@ def slope_of(points: Sequence[Point]) -> stats.Slope:
     return stats.theil_sen(points) if len(points) >= MIN_FLOOR_POINTS else stats.Slope(0.0, -math.inf, math.inf, 0)
 
 
-def slows_down(series: Series, trend: Trend) -> bool:
+def slows_down(series: Series, trend: Trend, resolution: float) -> bool:
     """Whether the climb is surely slower late than early: inside the judged half, or against the quarter before.
 
     A real leak's rate varies by a few per cent; a filling cache's falls by more, and when it is large and only
     begins to fill, the bend is too slight for that but all the cleaner."""
-    if _surely_slower(trend.early_slope, trend.late_slope, 0.85):
-        return True
-    bend = stats.levelling_off(series.window(0.25))
+    even = _without_steps(series.window(0.25), resolution)
+    bend = stats.levelling_off(even)
     if bend is not None and bend.gain > _CLEAN_BEND:
+        return True
+    late = [point for point in even if point[0] >= 0.5 * series.units]
+    half = len(late) // 2
+    if _surely_slower(slope_of(late[: half + 1]), slope_of(late[half:]), 0.85):
+        return True
+    if _surely_slower(trend.early_slope, trend.late_slope, 0.85):
         return True
     return _surely_slower(slope_of(series.window(0.25, 0.5)), trend.slope, 0.6)
 
@@ -142,8 +148,8 @@ def _is_one_step(floor: Sequence[Point], limit: float) -> bool:
 def _steps_may_follow(points: Sequence[Point], units: float, resolution: float) -> bool:
     """Whether the series has risen in steps that become larger and rarer: a collection whose table doubles.
 
-    Between two steps such a series is flat, so a flat late half proves nothing until it is several times as long
-    as the distance of the last two steps."""
+    Between two steps such a series is flat, so a flat late half proves nothing until the next step, due at twice
+    the work of the last, is overdue."""
     moves = [(x1, y1 - y0) for (_, y0), (x1, y1) in itertools.pairwise(points)]
     if len(moves) < 2 * MIN_FLOOR_POINTS:
         return False
@@ -151,9 +157,23 @@ def _steps_may_follow(points: Sequence[Point], units: float, resolution: float) 
     steps = [(x, move) for x, move in moves if move > max(resolution / 2.0, 10.0 * usual)]
     for (earlier_x, earlier), (later_x, later) in itertools.pairwise(steps):
         grown = _STEP_GROWTH <= later / earlier <= _STEP_GROWTH_MAX and later_x >= _STEP_GROWTH * earlier_x
-        if grown and later_x > units / 4.0:
+        if grown and units < _NEXT_STEP_BY * later_x:
             return True
     return False
+
+
+def _without_steps(points: Sequence[Point], resolution: float) -> list[Point]:
+    """The series without its sudden rises: what entries add, not the tables that hold them."""
+    if len(points) < 2 * MIN_FLOOR_POINTS:
+        return list(points)
+    usual = stats.median([(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in itertools.pairwise(points) if x1 > x0])
+    even, removed = [points[0]], 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        expected = usual * (x1 - x0)
+        if y1 - y0 > 4.0 * abs(expected) + resolution:
+            removed += y1 - y0 - expected
+        even.append((x1, y1 - removed))
+    return even
 
 
 def _surely_slower(early: stats.Slope, late: stats.Slope, share: float) -> bool:
