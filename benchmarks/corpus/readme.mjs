@@ -7,6 +7,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { readManifest } from './manifest.mjs';
 import { CORPUS } from './rig.mjs';
 
 const README = path.join(CORPUS, 'README.md');
@@ -38,9 +39,10 @@ const cell = (text) => String(text).replaceAll('|', '\\|');
 
 function row(entry) {
   const truth = entry.ground_truth;
-  const figures = entry.category === 'healthy' ? [growth(truth, 'fixed')] : [growth(truth, 'leaky'), growth(truth, 'fixed')];
-  const text = entry.what_leaks ?? entry.tricky_because;
-  return `| ${[`\`${entry.name}\``, what(entry), entry.memory_kind, ...figures, text, entry.source].map(cell).join(' | ')} |`;
+  const figures = Object.keys(truth.measured).map((variant) => growth(truth, variant));
+  const why = entry.what_leaks ?? entry.tricky_because;
+  const cells = [`\`${entry.name}\``, what(entry), entry.memory_kind, ...figures, why, entry.source];
+  return `| ${cells.map(cell).join(' | ')} |`;
 }
 
 function tables(cases) {
@@ -53,7 +55,7 @@ function tables(cases) {
   });
 }
 
-const { cases } = JSON.parse(fs.readFileSync(path.join(CORPUS, 'manifest.json'), 'utf8'));
+const cases = [...readManifest().values()];
 const old = fs.readFileSync(README, 'utf8');
 const [before, rest] = old.split(BEGIN);
 const [, after] = rest.split(END);

@@ -33,7 +33,21 @@ export function readCase(name) {
 
 /** Names of all cases, in order. */
 export function caseNames() {
-  return fs.readdirSync(path.join(CORPUS, 'cases')).filter((n) => fs.existsSync(path.join(CORPUS, 'cases', n, 'case.json'))).sort();
+  const cases = path.join(CORPUS, 'cases');
+  return fs.readdirSync(cases).filter((name) => fs.existsSync(path.join(cases, name, 'case.json'))).sort();
+}
+
+// Whatever ends the verifier, no app and no Redis outlives it.
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
+/** spawn() of a child that ends with this process. */
+function spawnOwned(...args) {
+  const child = spawn(...args);
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  return child;
 }
 
 async function freePort() {
@@ -47,7 +61,7 @@ async function freePort() {
 async function startRedis() {
   const port = await freePort();
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-  const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawnOwned('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const failed = once(child, 'error').then(([error]) => { throw new Error(`redis-server: ${error.message}`); });
   await Promise.race([untilPrinted(child.stdout, /Ready to accept connections/), failed]);
   return { port, stop: () => stop(child) };
@@ -103,7 +117,7 @@ export class App {
     this.port = await freePort();
     const env = { ...process.env, NODE_ENV: 'production', PORT: String(this.port), VARIANT: variant };
     if (this.redis) env.REDIS_PORT = String(this.redis.port);
-    this.child = spawn(
+    this.child = spawnOwned(
       process.execPath,
       ['--expose-gc', ...QUIET_FLAGS, '-r', path.join(CORPUS, 'meter.cjs'), record.entry],
       { cwd: path.join(CORPUS, 'cases', record.name), env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },

@@ -3,21 +3,21 @@
  * The independent verifier of the corpus: measures what each variant of each case keeps per request and writes
  * the ground truth into manifest.json.
  *
- *     node verify.mjs [--only leaky|fixed] [case ...]     measure (default: all cases) and update the manifest
- *     node verify.mjs --check                             only check that the manifest matches the case.json files
+ *     node verify.mjs [--only leaky|fixed] [case ...]   measure (default: all cases) and update the manifest;
+ *                                                       with --only, print one variant and write nothing
+ *     node verify.mjs --refresh                         take over changed descriptions; measures nothing
+ *     node verify.mjs --check                           say what is not measured, not valid or not up to date
  *
- * A run is: warm-up, four segments of load, a reading of the meter (meter.cjs) after forced collections
- * around each. Bytes per request are the difference of two readings by the requests between them. A case is valid
+ * A run is: a warm-up, four segments of load, and a reading of the meter (meter.cjs) after forced collections
+ * around each. Growth per request is the difference of two readings by the requests between them. A case is valid
  * when its leaky variant separates from its fixed one in every segment, and when what must be level is level.
  * Exit status 1 when a case is not valid or could not be measured. It shares no code with pytest-memory.
  */
-import fs from 'node:fs';
-import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { App, CORPUS, caseNames, readCase } from './rig.mjs';
+import { findFaults, updateManifest } from './manifest.mjs';
+import { App, caseNames, readCase } from './rig.mjs';
 
-const MANIFEST = path.join(CORPUS, 'manifest.json');
 const SEGMENTS = 4;
 const WARMUP_CYCLES = 5;
 
@@ -31,7 +31,15 @@ const METRIC_OF_KIND = {
   handles: 'fds',
 };
 /** What the meter itself may see per request of a healthy app. */
-const NOISE = { heapUsed: 16, external: 16, arrayBuffers: 16, workerHeapUsed: 16, rss: 600, fds: 0.002, handles: 0.002, workers: 0.001 };
+const NOISE = {
+  heapUsed: 16,
+  external: 16,
+  arrayBuffers: 16,
+  workerHeapUsed: 16,
+  rss: 600,
+  fds: 0.002,
+  handles: 0.002,
+};
 const READINGS = ['heapUsed', 'external', 'arrayBuffers', 'rss', 'workerHeapUsed', 'workers', 'handles', 'fds'];
 const COUNTS = new Set(['workers', 'handles', 'fds']);
 
@@ -98,87 +106,68 @@ function summarize(load, readings, seconds, app) {
   };
 }
 
-/** Whether the measurement bears out the case's claim, in a sentence. */
+/** Whether the measurement bears out the case's claim, and a sentence about it. */
 function judge(record, measured) {
   const metric = metricOf(record);
+  const { leaky, fixed } = Object.fromEntries(
+    Object.entries(measured).map(([variant, m]) => [variant, m.per_request[metric] ?? new Array(SEGMENTS).fill(0)]),
+  );
   const noise = NOISE[metric];
-  const zeros = new Array(SEGMENTS).fill(0);
-  const growth = Object.fromEntries(Object.entries(measured).map(([v, m]) => [v, m.per_request[metric] ?? zeros]));
+  const level = mean(fixed.slice(1)); // the first segment may still hold the end of a warm-up
+  const digits = COUNTS.has(metric) ? 3 : 1;
+  const faults = [];
   const errors = Object.values(measured).reduce((sum, m) => sum + m.errors, 0);
-  const level = mean(growth.fixed.slice(1)); // the first segment may still hold the end of a warm-up
-  const said = Object.entries(growth).map(([v, g]) => `${v} ${round(mean(g), COUNTS.has(metric) ? 3 : 1)}`).join(', ');
-  const faults = [];
   if (errors > 0) faults.push(`${errors} failed requests`);
-  if (growth.leaky && Math.min(...growth.leaky) <= Math.max(noise, 2 * Math.abs(level))) faults.push('does not separate');
-  if (level > (growth.leaky ? Math.max(noise, mean(growth.leaky) / 8) : 2 * noise)) faults.push('fixed form is not level');
-  return { valid: faults.length === 0, note: [`${metric} per request: ${said}`, ...faults].join('; ') };
+  if (leaky && Math.min(...leaky) <= Math.max(noise, 2 * Math.abs(level))) faults.push('does not separate');
+  if (level > (leaky ? Math.max(noise, mean(leaky) / 8) : 2 * noise)) faults.push('what must be level is not');
+  const said = Object.entries({ leaky, fixed })
+    .filter(([, series]) => series)
+    .map(([variant, series]) => `${variant} ${round(mean(series), digits)}`);
+  return { valid: faults.length === 0, note: [`${metric} per request: ${said.join(', ')}`, ...faults].join('; ') };
 }
 
-function readManifest() {
-  return fs.existsSync(MANIFEST) ? JSON.parse(fs.readFileSync(MANIFEST, 'utf8')) : { cases: [] };
+/** Measure both variants of a case; its manifest entry. */
+async function measureCase(record) {
+  const measured = {};
+  for (const variant of Object.keys(record.expected_verdict)) measured[variant] = await measureVariant(record, variant);
+  const load = meterLoad(record);
+  const circumstances = { node: process.version, metric: metricOf(record), load, segments: SEGMENTS };
+  return { ...record, ground_truth: { ...judge(record, measured), ...circumstances, measured } };
 }
 
-/** Replace the records of the measured cases; keep the others; drop none silently. */
-function writeManifest(entries) {
-  const byName = new Map(readManifest().cases.map((entry) => [entry.name, entry]));
-  for (const entry of entries) byName.set(entry.name, entry);
-  const names = new Set(caseNames());
-  const cases = [...byName.values()].filter(({ name }) => names.has(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
-  const about = 'Written by verify.mjs from the case.json files and its own measurements; not edited by hand.';
-  const document = JSON.stringify({ about, cases }, null, 1).replace(/\[[\s\d.,-]+\]/g, (list) => list.replace(/\s+/g, ' '));
-  fs.writeFileSync(`${MANIFEST}.partial`, `${document}\n`);
-  fs.renameSync(`${MANIFEST}.partial`, MANIFEST);
-}
-
-function checkManifest() {
-  const byName = new Map(readManifest().cases.map((entry) => [entry.name, entry]));
-  const faults = [];
-  for (const name of caseNames()) {
-    const entry = byName.get(name);
-    const record = readCase(name);
-    if (!entry) faults.push(`${name}: not measured`);
-    else if (!entry.ground_truth.valid) faults.push(`${name}: ${entry.ground_truth.note}`);
-    else if (Object.keys(record).some((key) => JSON.stringify(record[key]) !== JSON.stringify(entry[key]))) faults.push(`${name}: case.json has changed since it was measured`);
-    byName.delete(name);
+/** Measure the cases one after the other; the number of those that are not valid. */
+async function measureCases(names) {
+  let bad = 0;
+  for (const name of names) {
+    try {
+      const entry = await measureCase(readCase(name));
+      const { valid, note } = entry.ground_truth;
+      updateManifest([entry]);
+      console.log(`${valid ? 'ok     ' : 'INVALID'} ${name}: ${note}`);
+      if (!valid) bad++;
+    } catch (error) {
+      console.log(`FAILED  ${name}: ${error.message}`);
+      bad++;
+    }
   }
-  for (const name of byName.keys()) faults.push(`${name}: in the manifest only`);
+  return bad;
+}
+
+function check() {
+  const faults = findFaults();
   for (const fault of faults) console.log(fault);
   console.log(`${caseNames().length} cases, ${faults.length} faults`);
-  return faults.length === 0;
-}
-
-async function measureCase(name, only) {
-  const record = readCase(name);
-  const measured = {};
-  for (const variant of Object.keys(record.expected_verdict)) {
-    if (!only || only === variant) measured[variant] = await measureVariant(record, variant);
-  }
-  if (only) {
-    console.log(name, JSON.stringify(measured[only], null, 1));
-    return null;
-  }
-  const verdict = judge(record, measured);
-  console.log(`${verdict.valid ? 'ok     ' : 'INVALID'} ${name}: ${verdict.note}`);
-  const truth = { ...verdict, node: process.version, metric: metricOf(record), load: meterLoad(record), segments: SEGMENTS, measured };
-  return { ...record, ground_truth: truth };
+  return faults.length;
 }
 
 const { values: options, positionals } = parseArgs({
-  options: { check: { type: 'boolean' }, only: { type: 'string' } },
+  options: { check: { type: 'boolean' }, refresh: { type: 'boolean' }, only: { type: 'string' } },
   allowPositionals: true,
 });
-if (options.check) {
-  process.exit(checkManifest() ? 0 : 1);
-}
+const names = positionals.length ? positionals : caseNames();
 let bad = 0;
-for (const name of positionals.length ? positionals : caseNames()) {
-  try {
-    const entry = await measureCase(name, options.only);
-    if (entry) writeManifest([entry]);
-    if (entry && !entry.ground_truth.valid) bad++;
-  } catch (error) {
-    bad++;
-    console.log(`FAILED  ${name}: ${error.message}`);
-  }
-}
+if (options.refresh) updateManifest([]);
+if (options.check || options.refresh) bad = check();
+else if (options.only) for (const name of names) console.log(name, await measureVariant(readCase(name), options.only));
+else bad = await measureCases(names);
 process.exitCode = bad ? 1 : 0;

@@ -18,7 +18,8 @@ async function take() {
 
 async function consume() {
   const job = await take();
-  const span = { name: 'job', trace: `trace-${job.id}`, started: Date.now(), tags: ['queue', 'job'], parent: spans.getStore() };
+  const parent = spans.getStore();
+  const span = { name: 'job', trace: `trace-${job.id}`, started: Date.now(), tags: ['queue', 'job'], parent };
   spans.run(span, () => {
     job.done(spans.getStore().trace);
     if (leaky) setImmediate(consume);

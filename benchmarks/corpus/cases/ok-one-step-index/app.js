@@ -7,7 +7,8 @@ let index = null;
 let count = 0;
 
 function buildIndex() {
-  return new Map(Array.from({ length: 60_000 }, (_, i) => [`term-${i}`, { documents: [i, i + 1, i + 2], weight: i / 7 }]));
+  const entry = (_, i) => [`term-${i}`, { documents: [i, i + 1, i + 2], weight: i / 7 }];
+  return new Map(Array.from({ length: 60_000 }, entry));
 }
 
 serve(() => {
