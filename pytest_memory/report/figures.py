@@ -40,12 +40,13 @@ class _Curve:
     name: str
     color: str
     dash: str
+    width: float = 2
     shown: bool = True
 
 
 _CURVES = (
-    _Curve("heap_used_bytes", "heap used", BLUE, "solid"),
-    _Curve("rss_bytes", "RSS", VERMILION, "dash"),
+    _Curve("heap_used_bytes", "heap used", BLUE, "solid", 2.5),
+    _Curve("rss_bytes", "RSS", VERMILION, "solid", 1.2),  # dashes dissolve in a dense, jagged line
     _Curve("external_bytes", "external", GREEN, "dot"),
     _Curve("heap_total_bytes", "heap total", PURPLE, "dashdot", shown=False),
     _Curve("worker_heap_used_bytes", "worker heaps", ORANGE, "longdash"),
@@ -104,7 +105,7 @@ def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figur
         "name": curve.name,
         "x": [_time(time) for time in total.times],
         "y": [None if value is None else _compact(value / scale) for value in total.values],
-        "line": {"color": curve.color, "dash": curve.dash, "width": 2},
+        "line": {"color": curve.color, "dash": curve.dash, "width": curve.width},
         "hovertemplate": f"%{{y}} {unit}",
         **({} if curve.shown else {"visible": "legendonly"}),
     }

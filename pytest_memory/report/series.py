@@ -31,7 +31,7 @@ class Series:
 def thin(times: Sequence[float], values: Sequence[float | None], points: int = DEFAULT_POINTS) -> Series:
     """At most about ``points`` of the given points, among them the first, the last and every bucket's extremes.
 
-    Each bucket gives its lowest and highest value in the order they were measured, and one gap if it holds any."""
+    Each bucket gives its lowest and highest value in the order they were measured, and a gap if most of it is one."""
     if len(values) <= points:
         return Series(times=tuple(times), values=tuple(values))
     keep: list[int] = [0]
@@ -50,7 +50,7 @@ def _extremes(values: Sequence[float | None], start: int, stop: int) -> list[int
     if not known:
         return [start]
     chosen = {start + window.index(min(known)), start + window.index(max(known))}
-    if len(known) < len(window):
+    if 2 * len(known) < len(window):
         chosen.add(start + window.index(None))
     return sorted(chosen)
 

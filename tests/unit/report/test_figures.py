@@ -46,8 +46,14 @@ def test_a_long_run_is_thinned_and_keeps_its_spike():
     figure = figures.timeline(replace(factory.healthy(), samples=samples, gc_events=factory.gc_events(1000, 20_000)))
     heap = figure["data"][0]
     assert max(value for value in heap["y"] if value is not None) == pytest.approx(peak / 1e6, rel=1e-3)
-    assert None in heap["y"], "a blocked loop must show as a gap"
     assert all(len(trace["x"]) <= 400 for trace in figure["data"])
+
+
+def test_a_blocked_loop_shows_as_a_gap():
+    samples = factory.samples(700, start=12e6, end=13e6)
+    figure = figures.timeline(replace(factory.healthy(), samples=samples[495:505]))
+    assert figure["data"][0]["y"][5] is None
+    assert None not in figure["data"][1]["y"], "the operating system still knew the RSS"
 
 
 def test_rounds_show_readings_interval_fit_and_limit():
@@ -75,8 +81,8 @@ def test_load_runs_follow_one_another():
 
 
 def test_series_differ_by_more_than_colour():
-    looks = [(curve.color, curve.dash) for curve in figures._CURVES]
-    assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == len(looks)
+    curves = figures._CURVES
+    assert len({curve.color for curve in curves}) == len({(curve.dash, curve.width) for curve in curves}) == len(curves)
     marks = list(figures._GC_MARKS.values())
     assert len({symbol for _, symbol in marks}) == len(marks)
 

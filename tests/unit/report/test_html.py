@@ -96,9 +96,9 @@ def test_plotly_is_in_the_page_once_and_only_when_there_is_a_figure(everything):
 
 
 def test_the_worst_test_is_open_and_a_healthy_session_is_closed(everything):
-    assert re.findall(r'<details class="test" id="(t\d+)"[^>]* open>', everything) == ["t0"]
+    assert re.findall(r'<details class="test [a-z-]+" id="(t\d+)"[^>]* open>', everything) == ["t0"]
     healthy = html.render_report(factory.document([factory.healthy(f"t.py::t{i}", count=3) for i in range(3)]))
-    assert not re.search(r'<details class="test"[^>]* open>', healthy)
+    assert not re.search(r'<details class="test [^>]* open>', healthy)
 
 
 def test_an_empty_document_says_so():
