@@ -81,7 +81,7 @@ class LeakPlan:
     warmup_s: float = 1.0
     warmup_units: int = 200
     # Earliest believable "does not leak".
-    min_rounds: int = 12
+    min_rounds: int = 10
     pass_after_s: float = 8.0
     pass_after_units: int = 10_000
     pass_after_long_s: float = 20.0
