@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pytest_memory import results, spec
+from pytest_memory import baseline, metrics, results, spec
+from pytest_memory.units import format_duration, format_size
 
 DOCS = Path(__file__).parent
 
@@ -44,6 +45,31 @@ def options_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def baseline_page() -> str:
+    """docs/baseline.md with its table of metrics made anew; all else in it is written by hand."""
+    lines = [
+        "| metric | unit | judged | least tolerance | expected noise (one standard deviation) | what it is |",
+        "|---|---|---|---|---|---|",
+    ]
+    for metric in metrics.METRICS:
+        floor = either(metric.floor, metric.floor_percent, metric.unit)
+        noise = either(metric.noise, metric.noise_percent, metric.unit)
+        lines.append(f"| `{metric.name}` | {metric.unit} | {metric.judged} | {floor} | {noise} | {metric.help} |")
+    begin, end = "<!-- metrics: made by `make docs` -->\n", "<!-- end of metrics -->"
+    before, _, rest = (DOCS / "baseline.md").read_text(encoding="utf-8").partition(begin)
+    return before + begin + "\n".join(lines) + "\n" + end + rest.partition(end)[2]
+
+
+def either(amount: float, percent: float, unit: str) -> str:
+    """A metric's amount or percentage, whichever is more."""
+    texts = [f"{percent:g} %"]
+    if amount and unit in ("bytes", "bytes/unit"):
+        texts.append(format_size(amount) + (" / units of work" if unit == "bytes/unit" else ""))
+    elif amount:
+        texts.append(format_duration(amount) if unit == "s" else f"{amount:g}")
+    return " or ".join(texts)
+
+
 def code(text: str) -> str:
     return f"`{text}`"
 
@@ -58,6 +84,8 @@ def pages() -> dict[str, str]:
         "options.md": options_page(),
         "memory-config.schema.json": schema_text(spec.config_schema()),
         "results.schema.json": schema_text(results.document_schema()),
+        "baseline.schema.json": schema_text(baseline.baseline_schema()),
+        "baseline.md": baseline_page(),
     }
 
 
