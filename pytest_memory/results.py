@@ -7,6 +7,7 @@ columns mean "never measured".  Everything in a payload is JSON-basic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -22,6 +23,7 @@ RESULT_VERSION = 1
 
 _UNDERSTOOD = f"1 to {RESULT_VERSION}" if RESULT_VERSION > 1 else "1"
 CorruptError = Callable[[str, str], ResultFormatError]
+_OPEN_ENDS = {"low": -math.inf, "high": math.inf}  # of an interval nothing bounds: null in the file
 _TIME_DIGITS = 6  # microseconds: finer is noise of the clock, and costs bytes
 
 
@@ -30,6 +32,8 @@ def to_payload(result: RunResult) -> dict[str, Any]:
     payload: dict[str, Any] = msgspec.to_builtins(result, str_keys=True)
     payload["samples"] = _to_columns(result.samples, Sample)
     payload["gc_events"] = _to_columns(result.gc_events, GcEvent)
+    for leak in payload["verdict"]["leaks"]:
+        leak.update({end: None for end in _OPEN_ENDS if not math.isfinite(leak[end])})
     return payload
 
 
@@ -39,6 +43,7 @@ def from_payload(payload: dict[str, Any], *, origin: str = "a payload") -> RunRe
         plain = dict(payload)
         plain["samples"] = _from_columns(payload.get("samples", {}))
         plain["gc_events"] = _from_columns(payload.get("gc_events", {}))
+        plain["verdict"] = _with_open_ends(payload.get("verdict", {}))
         return msgspec.convert(plain, RunResult)
     except (msgspec.ValidationError, TypeError, ValueError, AttributeError) as error:
         raise ResultFormatError(
@@ -137,6 +142,8 @@ def document_schema() -> dict[str, Any]:
             "properties": columns,
         }
         del components[record.__name__]
+    for end in _OPEN_ENDS:
+        components["LeakEstimate"]["properties"][end] = {"type": ["number", "null"], "description": "null: unbounded"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pytest-memory result document",
@@ -160,6 +167,15 @@ def _to_columns(records: Sequence[Any], record_type: type) -> dict[str, list[Any
         if any(value is not None and value != spec.default for value in values):
             columns[spec.name] = values
     return columns
+
+
+def _with_open_ends(verdict: dict[str, Any]) -> dict[str, Any]:
+    """The verdict with the unbounded ends of its intervals, which JSON has no number for, put back."""
+    leaks = [
+        {**leak, **{end: value for end, value in _OPEN_ENDS.items() if leak.get(end, value) is None}}
+        for leak in verdict.get("leaks", ())
+    ]
+    return {**verdict, "leaks": leaks} if leaks else verdict
 
 
 def _round(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
@@ -164,3 +165,14 @@ def test_every_old_version_is_still_read(path: Path) -> None:
 def test_there_is_an_old_file_of_every_version() -> None:
     versions = {json.loads(path.read_bytes())["version"] for path in DATA.glob("*.json")}
     assert versions == set(range(1, results.RESULT_VERSION + 1))
+
+
+def test_interval_nothing_bounds_is_null_in_the_file_and_comes_back() -> None:
+    estimate = LeakEstimate(
+        kind="heap", outcome="inconclusive", reason="too-short", slope=0.0, low=-math.inf, high=math.inf, limit=6.0
+    )
+    result = RunResult(test_id="a", verdict=Verdict(outcome="inconclusive", leaks=(estimate,)))
+    document = results.make_document([result], Environment(), "2026-01-01T00:00:00Z")
+    data = results.encode_document(document)
+    assert b'"low":null' in data
+    assert results.decode_document(data, file="x").results == (result,)
