@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = context.merged.settings
     check_outputs(context, arguments.output)
     with open_app(arguments, settings) as app, make_generator(arguments, settings, app.url) as generator:
-        result = measure(app, generator, workload(arguments, generator), context)
+        send = workload(arguments, generator)
+        result = measure(app, generator, send, context, explain=settings["explain"])
     return finish(context, [result], arguments.output)
 
 
@@ -44,17 +45,24 @@ def measure(
     *,
     name: str = "stress",
     stopped: threading.Event | None = None,
+    explain: bool = False,
 ) -> RunResult:
     """Ramp up, then the rounds of a leak test under the monitor; judged.
 
-    Ctrl-C sets ``stopped`` and judges what there is."""
+    ``explain`` takes two snapshots after a leak was found.  Ctrl-C sets ``stopped`` and judges what there is."""
     settings = context.merged.settings
     from pytest_memory import runner
     from pytest_memory.monitor import MemoryMonitor
 
     longest_s = settings["load_ramp_up"] + settings["load_duration"]
     table = LiveTable(f"{name} {app.spec.label}", longest_s)
-    monitor = MemoryMonitor(app, interval=settings["interval"], on_sample=table.take, no_leaks=settings["no_leaks"])
+    monitor = MemoryMonitor(
+        app,
+        interval=settings["interval"],
+        on_sample=table.take,
+        no_leaks=settings["no_leaks"],
+        explain=explain,
+    )
     monitor.watch_load(generator)
     work = _Work(send, generator, table, monitor, stopped or threading.Event())
     with ending_early(work.stop), showing(context.output, table):

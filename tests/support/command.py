@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).parents[2]
@@ -37,3 +44,52 @@ def run_command(
         env=environment(**(env or {})),
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """An app that is not ours: how to reach it from outside."""
+
+    pid: int
+    url: str
+    inspector: str
+
+    def serves(self) -> bool:
+        with urllib.request.urlopen(self.url, timeout=10) as answer:
+            return int(answer.status) == 200
+
+
+@contextlib.contextmanager
+def run_app(script: Path) -> Iterator[RunningApp]:
+    """Start ``node --inspect script`` as anybody would, without this package, until the block ends."""
+    node = os.environ.get("PYTEST_MEMORY_TEST_NODE") or shutil.which("node") or "node"
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    process = subprocess.Popen(
+        [node, "--inspect=127.0.0.1:0", str(script)],
+        env=environment(PORT=str(port)),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        announced = re.search(r"ws://([^/]+)/", process.stderr.readline())
+        assert announced is not None
+        app = RunningApp(process.pid, f"http://127.0.0.1:{port}", announced[1])
+        _wait_until_it_serves(app)
+        yield app
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _wait_until_it_serves(app: RunningApp, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            assert app.serves()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

@@ -1,0 +1,270 @@
+"""The measuring commands, each with its flags, end to end on a real app: what is printed, written and returned."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.command import APPS, COMMAND, RunningApp, environment, run_app, run_command
+
+from pytest_memory import store
+
+pytestmark = pytest.mark.node
+
+APP = APPS / "allocates.js"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningApp]:
+    """An app somebody else started, with an inspector: the commands attach to it."""
+    with run_app(APP) as app:
+        yield app
+
+
+# --- monitor ------------------------------------------------------------------------------------------------------
+
+
+def test_monitor_started_app(tmp_path: Path) -> None:
+    done = run_command(
+        "monitor", "--app", APP, "-i", "100", "-d", "1500", "-o", "out/m.json", "-l", "m.log", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("healthy: heap grew")
+    (result,) = store.read_document(tmp_path / "out" / "m.json").results
+    assert result.tool == "monitor"
+    assert result.verdict.outcome == "pass"
+    assert len(result.samples) >= 10
+    assert result.interval_s == 0.1
+    log = (tmp_path / "m.log").read_text().splitlines()
+    assert len(log) == len(result.samples) + 1
+    assert "heapUsed=" in log[1]
+
+
+def test_monitor_broken_limit_and_json(tmp_path: Path) -> None:
+    done = run_command("monitor", "--app", APP, "-d", "700", "--max-rss-growth", "1B", "--json", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["verdict"]["outcome"] == "critical"
+    assert result["verdict"]["checks"][0]["metric"] == "max_rss_growth"
+
+
+@pytest.mark.parametrize("how", ["pid", "url", "inspector"])
+def test_monitor_attached(how: str, running: RunningApp, tmp_path: Path) -> None:
+    target = {
+        "pid": ("--pid", str(running.pid)),
+        "url": ("-u", running.url),
+        "inspector": ("--inspector", running.inspector),
+    }
+    done = run_command("monitor", *target[how], "-d", "600", "-i", "200", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert running.serves()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_monitor_interrupted_writes_what_was_measured(number: signal.Signals, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "monitor", "--app", str(APP), "-d", "60000", "-i", "100", "-o", "m.json", "-l", "m.log"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log, deadline = tmp_path / "m.log", time.monotonic() + 30
+    while not (log.exists() and log.read_text().count("\n") > 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "healthy" in out
+    assert len(store.read_document(tmp_path / "m.json").results[0].samples) >= 5
+
+
+def test_monitor_says_that_the_app_died(tmp_path: Path) -> None:
+    app = tmp_path / "short.js"
+    app.write_text("require('http').createServer().listen(process.env.PORT); setTimeout(() => process.exit(7), 2500);")
+    done = run_command("monitor", "--app", app, "-d", "30000", "-i", "100", "-o", "m.json", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "exit status 7" in done.stdout or "status 7" in done.stdout
+    assert store.read_document(tmp_path / "m.json").results[0].app.exit_status == 7
+
+
+# --- load ---------------------------------------------------------------------------------------------------------
+
+
+def test_load_for_a_time(running: RunningApp, tmp_path: Path) -> None:
+    done = run_command(
+        "load", "-u", f"{running.url}/drop?n=1", "-c", "4", "-d", "1500", "-r", "300", "-o", "l.json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 connections" in done.stdout
+    assert "no errors" in done.stdout
+    (result,) = store.read_document(tmp_path / "l.json").results
+    assert result.load[0].requests > 50
+    assert 1.0 < result.load[0].duration_s < 4.0
+
+
+def test_load_exact_number_of_several_paths_as_json(tmp_path: Path) -> None:
+    done = run_command(
+        "load", "--app", APP, "-p", "/drop?n=1", "-p", "POST /", "--data", '{"a": 1}', "-H", "X-A: b", "-n", "300",
+        "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["requests"] == 300
+    assert len(document["targets"]) == 2
+
+
+def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path) -> None:
+    done = run_command("load", "-u", f"{running.url}/missing", "-n", "50", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "404" in done.stdout
+    lenient = run_command("load", "-u", f"{running.url}/missing", "-n", "50", "--max-error-rate", "1", cwd=tmp_path)
+    assert lenient.returncode == 0, lenient.stdout
+
+
+def test_load_of_nothing_could_not_be_measured(tmp_path: Path) -> None:
+    done = run_command("load", "-u", "http://127.0.0.1:9", "-d", "500", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("pytest-memory: LoadError[load-target]")
+    assert "Traceback" not in done.stderr
+
+
+def test_load_of_a_public_host_is_refused(tmp_path: Path) -> None:
+    done = run_command("load", "-u", "http://1.1.1.1", "-n", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "config-public-target" in done.stderr
+
+
+# --- baseline -----------------------------------------------------------------------------------------------------
+
+
+def test_baseline_steps_and_comparison(tmp_path: Path) -> None:
+    first = run_command(
+        "baseline", "--app", APP, "-p", "/drop?n=5", "-p", "/keep?n=1", "-n", "150", "-o", "a.json", cwd=tmp_path
+    )
+    assert first.returncode == 0, first.stderr
+    names = [name for name, _ in store.read_document(tmp_path / "a.json").results[0].steps]
+    assert names == ["idle", "after warm-up", "/drop?n=5", "/keep?n=1", "idle again"]
+    assert "after warm-up" in first.stdout
+
+    same = run_command(
+        "baseline", "--app", APP, "-p", "/drop?n=5", "-p", "/keep?n=1", "-n", "150", "-o", "b.json", "-c", "a.json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert same.returncode == 0, same.stdout
+    assert "steps against the earlier run" in same.stdout
+
+    compared = run_command("compare", "a.json", "b.json", cwd=tmp_path)
+    assert compared.returncode == 0
+    assert "1 test compared: no difference beyond chance" in compared.stdout
+
+
+def test_baseline_much_worse_than_the_earlier_run(tmp_path: Path) -> None:
+    for name, sessions in (("a.json", 1), ("b.json", 400)):
+        # The same request for the record: what the app does with it has changed.
+        app = tmp_path / "server.js"
+        app.write_text(APP.read_text().replace("|| 1000", f"|| {sessions}"))
+        more = ("-c", "a.json") if name == "b.json" else ()
+        done = run_command("baseline", "--app", app, "-p", "/keep", "-n", "100", "-o", name, *more, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "worse" in done.stdout
+
+
+def test_baseline_compared_with_something_else_fails_before_measuring(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    done = run_command("baseline", "--app", APP, "-c", "a.json", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "result-corrupt" in done.stderr
+
+
+# --- stress and analyze -------------------------------------------------------------------------------------------
+
+
+def test_stress_healthy_app(tmp_path: Path) -> None:
+    done = run_command(
+        "stress", "--app", APP, "-p", "/drop?n=5", "-c", "8", "-i", "500", "-d", "40000", "-r", "300", "-o", "s.json",
+        "--report", "s.html", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no leak" in done.stdout
+    (result,) = store.read_document(tmp_path / "s.json").results
+    assert result.tool == "stress"
+    assert len(result.rounds) >= 8
+    assert sum(load.requests for load in result.load) > 500
+    assert (tmp_path / "s.html").read_text().lstrip().lower().startswith("<!doctype html")
+
+
+def test_stress_over_a_limit(tmp_path: Path) -> None:
+    done = run_command(
+        "stress", "--app", APP, "-p", "/keep?n=50", "--max-heap-growth", "100KB", "-d", "1500", "-r", "300",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "limit 100KB" in done.stdout
+
+
+@pytest.mark.slow
+def test_stress_finds_the_leak_and_names_it(tmp_path: Path) -> None:
+    done = run_command(
+        "stress", "--app", APP, "-p", "/keep?n=2", "--no-leaks", "100B/request", "-d", "90000", "-r", "300",
+        cwd=tmp_path, timeout_s=300,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.startswith("leak: ")
+    assert "limit 100B/request" in done.stdout.replace("\n  ", " ")
+    assert "Session" in done.stdout
+
+
+def test_stress_too_short_is_inconclusive_not_fine(tmp_path: Path) -> None:
+    done = run_command("stress", "--app", APP, "-p", "/keep?n=5", "-d", "1000", "-r", "0", cwd=tmp_path)
+    assert done.returncode in (3, 4), done.stdout
+
+
+def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
+    done = run_command(
+        "analyze", "--app", APP, "-p", "/keep?n=20", "-n", "150", "-d", "1500", "-r", "300", "-o", "result",
+        "--max-heap-growth", "100KB", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    names = {path.name for path in (tmp_path / "result").rglob("*") if path.is_file()}
+    assert {"results.json", "report.html", "load-before.heapsnapshot", "load-after.heapsnapshot"} <= names
+    steps, stressed = store.read_document(tmp_path / "result" / "results.json").results
+    assert steps.steps
+    assert stressed.verdict.outcome == "critical"
+    assert any(delta.name == "Session" for delta in stressed.class_deltas)
+    assert any("sessions" in finding.subject or "Session" in finding.subject for finding in stressed.findings)
+    assert os.listdir(tmp_path) == ["result"]
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["monitor", "baseline", "stress", "load"])
+def test_unwritable_output_is_said_before_measuring(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_command(command, "--app", APP, "-o", "file/x.json", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "store-write" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["monitor", "profile", "stress", "analyze"])
+def test_no_such_app(command: str, tmp_path: Path) -> None:
+    done = run_command(command, "--app", "nope.js", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["slug"] == "config-app"
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    done = run_command("monitor", "-u", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "app-not-found" in done.stderr
