@@ -23,7 +23,7 @@ MetricUnit = Literal["bytes", "bytes/unit", "count", "s", "1/s"]
 
 # Scavenges follow the allocation rate and incremental steps belong to the mark-compact they prepare.
 MAJOR_COLLECTION = "mark-compact"
-_HOST = re.compile(r"https?://(?:\[[0-9a-fA-F:]+\]|[^/\s:]+)(?::\d+)?")
+_HOST = re.compile(r"(?: at)?\s*https?://(?:\[[0-9a-fA-F:]+\]|[^/\s:]+)(?::\d+)?")
 _MAX_LOAD_TEXT = 500
 _GC_CHECKS = ("health:gc_count", "max_gc_count", "max_gc_pause")
 
@@ -261,10 +261,12 @@ def load_text(result: RunResult) -> str:
 
 
 def _one_load_text(load: LoadStats) -> str:
-    pace = (
-        f"{load.rate_per_s:g}/s" if load.rate_per_s else f"{load.concurrency} connections" if load.concurrency else ""
-    )
-    return ", ".join(text for text in (_HOST.sub("", load.description).strip(), pace) if text)
+    texts = [_HOST.sub("", load.description).strip()]
+    if load.concurrency and "connections" not in texts[0]:
+        texts.append(f"{load.concurrency} connections")
+    if load.rate_per_s:
+        texts.append(f"{load.rate_per_s:g}/s")
+    return ", ".join(text for text in texts if text)
 
 
 def _read_settled(result: RunResult) -> dict[str, Reading]:

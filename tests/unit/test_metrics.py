@@ -65,11 +65,14 @@ def test_units_come_from_rounds_first() -> None:
 
 
 def test_load_text_has_no_host_port_or_repetition() -> None:
-    loads = [load(description="GET http://127.0.0.1:34567/a"), load(description="GET http://[::1]:8080/a")]
+    texts = ["GET /a at http://127.0.0.1:34567, 10 connections", "GET /a at http://[::1]:8080, 10 connections"]
+    loads = [load(description=text) for text in texts]
     assert metrics.load_text(result(loads=loads)) == "GET /a, 10 connections"
     assert metrics.load_text(result(loads=[])) == ""
     faster = replace(load(), rate_per_s=250.0)
-    assert metrics.load_text(result(loads=[load(), faster])) == "GET /orders, 10 connections; GET /orders, 250/s"
+    assert metrics.load_text(result(loads=[load(), faster])) == (
+        "GET /orders, 10 connections; GET /orders, 10 connections, 250/s"
+    )
 
 
 def test_failed_load_has_no_latency() -> None:
