@@ -51,11 +51,11 @@ def main() -> int:
         scratch = Path(directory)
         baseline = arguments.baseline or scratch / "baseline.json"
         for _ in range(arguments.baseline_runs):
-            run_suite(scratch, baseline, "unchanged", update=True)
+            run_suite(scratch, baseline, "unchanged", arguments.tests, update=True)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: report what there is
             for number, (plant, tally) in itertools.product(range(arguments.runs), tallies.items()):
                 began = time.monotonic()
-                count(tally, run_suite(scratch, baseline, plant))
+                count(tally, run_suite(scratch, baseline, plant, arguments.tests))
                 took_s = time.monotonic() - began
                 print(
                     f"{number + 1}/{arguments.runs} {plant}: {tally.found} of {tally.runs} found, {took_s:.0f} s",
@@ -70,15 +70,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=20, help="runs of each plant (default 20)")
     parser.add_argument("--baseline-runs", type=int, default=3, help="measurements in the baseline (default 3)")
     parser.add_argument("--baseline", type=Path, help="keep the baseline in this file, or use the one there")
+    parser.add_argument("--tests", default="test", metavar="EXPRESSION", help="pytest's -k (default: all)")
     parser.add_argument("--plants", nargs="+", choices=PLANTS, default=PLANTS, metavar="PLANT")
     return parser.parse_args()
 
 
-def run_suite(scratch: Path, baseline: Path, plant: str, *, update: bool = False) -> list[dict[str, Any]]:
+def run_suite(scratch: Path, baseline: Path, plant: str, tests: str, *, update: bool = False) -> list[dict[str, Any]]:
     """One pytest run of the suite; its results."""
     file = scratch / "results.json"
     file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", f"--memory-baseline={baseline}", f"--memory-json={file}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-k",
+        tests,
+        f"--memory-baseline={baseline}",
+        f"--memory-json={file}",
+    ]
     if update:
         command.append("--memory-baseline-update")
     done = subprocess.run(
