@@ -48,7 +48,8 @@ def _is_judged(change: MetricChange) -> bool:
 def _change_phrase(change: MetricChange, unit: str) -> str:
     before, after = (words.format_measure(value, _unit(change.unit, unit)) for value in (change.before, change.after))
     noun = words.metric_of(f"baseline:{change.metric}").noun
-    return f"{noun} {_CHANGES[change.change]} ({before} → {after}{_percent(change)})"
+    word = "changed" if change.change == "uncertain" else _CHANGES[change.change]
+    return f"{noun} {word} ({before} → {after}{_percent(change)})"
 
 
 def _percent(change: MetricChange) -> str:
