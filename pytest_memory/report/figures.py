@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_memory.model import Check, GcEvent, LeakEstimate, LoadPoint, LoadStats, Phase, RunResult
+from pytest_memory.model import Check, GcEvent, LeakEstimate, LoadStats, Phase, RunResult
 from pytest_memory.report import series, tables, words
 
 Figure = dict[str, Any]
@@ -99,9 +99,12 @@ def timeline(result: RunResult) -> Figure | None:
 
 
 def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figure:
+    # Between two gaps a lone reading has no line: where there is room, every reading is a point as well.
+    sparse = len(total.values) <= _POINTS // 2
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers" if sparse else "lines",
+        **({"marker": {"size": 4}} if sparse else {}),
         "name": curve.name,
         "x": [_time(time) for time in total.times],
         "y": [None if value is None else _compact(value / scale) for value in total.values],
@@ -214,7 +217,9 @@ def rounds(result: RunResult) -> Figure | None:
         units_done.append(units_done[-1] + round_.units)
         growth_bytes.append(round_.memory.heap_used_bytes + round_.memory.worker_heap_used_bytes - base)
         idle.append(round_.idle)
-    lines = _estimate_lines(estimate, units_done[-1], growth_bytes) if estimate and units_done[-1] else []
+    worked = [point for point in zip(units_done, growth_bytes, idle) if not point[2]]
+    middle = worked[len(worked) // 2][:2]
+    lines = _estimate_lines(estimate, units_done[-1], middle) if estimate and units_done[-1] else []
     scale, unit = _scale(max(abs(value) for value in (*growth_bytes, *(v for _, _, ys in lines for v in ys))))
     data = [
         {
@@ -247,14 +252,11 @@ def _readings(
     }
 
 
-def _estimate_lines(
-    leak: LeakEstimate, units: int, growth_bytes: Sequence[float]
-) -> list[tuple[str, Figure, list[float]]]:
-    """(name, style, y values): the interval as a wedge, the slope and the limit through the middle of the data."""
-    middle = sorted(growth_bytes)[len(growth_bytes) // 2]
+def _estimate_lines(leak: LeakEstimate, units: int, middle: tuple[int, float]) -> list[tuple[str, Figure, list[float]]]:
+    """(name, style, y values): interval as a wedge and slope through the ``middle`` reading, the limit from zero."""
 
     def through_middle(slope: float) -> list[float]:
-        return [middle - slope * units / 2, middle + slope * units / 2]
+        return [middle[1] - slope * middle[0], middle[1] + slope * (units - middle[0])]
 
     lines: list[tuple[str, Figure, list[float]]] = []
     bounded = abs(leak.low) != float("inf") and abs(leak.high) != float("inf")
@@ -275,7 +277,7 @@ def _estimate_lines(
 
 def latency(loads: Sequence[LoadStats]) -> Figure | None:
     """Latency percentiles and request rate over the time under load, one load run after the other."""
-    points = _joined(loads)
+    points = series.joined_load(loads)
     if len(points) < 2:
         return None
     shown = series.slowest_points(points)
@@ -300,25 +302,6 @@ def latency(loads: Sequence[LoadStats]) -> Figure | None:
 def _plain_line(name: str, x: Sequence[float], y: Sequence[float], line: Figure, hover: str) -> Figure:
     style = {"mode": "lines", "line": line, "hovertemplate": hover}
     return {"type": "scatter", "name": name, "x": list(x), "y": list(y), **style}
-
-
-def _joined(loads: Sequence[LoadStats]) -> list[LoadPoint]:
-    joined: list[LoadPoint] = []
-    offset_s = 0.0
-    for load in loads:
-        for point in load.series:
-            joined.append(
-                LoadPoint(
-                    t_s=offset_s + point.t_s,
-                    requests=point.requests,
-                    errors=point.errors,
-                    p50_s=point.p50_s,
-                    p99_s=point.p99_s,
-                    active=point.active,
-                )
-            )
-        offset_s += load.duration_s
-    return joined
 
 
 # --- the heap -----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def make_part(
         findings=tuple((finding.severity, advice.finding_sentence(finding, result.unit)) for finding in findings),
         paths=held_by(findings),
         tables=tuple(table for table in _tables(result) if table),
-        load=tuple((view.load_sentence(load), tuple(view.load_details(load))) for load in result.load[:MAX_PATHS]),
+        load=tuple(view.load_sentences(result.load)),
         load_table=tables.load_table(result.load),
         notes=tuple(advice.note_sentence(note) for note in result.notes),
         files=_files(result, directory),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
-from pytest_memory.model import GcEvent, LoadPoint, Sample
+from pytest_memory.model import GcEvent, Latency, LoadPoint, LoadStats, Sample
 
 DEFAULT_POINTS = 400  # two values (lowest, highest) for each 2-3 pixels of a wide chart
 _Item = TypeVar("_Item")
@@ -102,6 +102,66 @@ def longest_pauses(events: Sequence[GcEvent], count: int = DEFAULT_POINTS) -> li
 def slowest_points(points: Sequence[LoadPoint], count: int = DEFAULT_POINTS // 2) -> list[LoadPoint]:
     """Load intervals for a chart: the slowest of every bucket."""
     return highest(points, lambda point: point.p99_s, count)
+
+
+def joined_load(loads: Sequence[LoadStats]) -> list[LoadPoint]:
+    """The intervals of load runs, one run after the other; a run too short to have any is one interval itself."""
+    joined: list[LoadPoint] = []
+    offset_s = 0.0
+    for load in loads:
+        joined.extend(replace(point, t_s=offset_s + point.t_s) for point in load.series or _whole_run(load))
+        offset_s += load.duration_s
+    return joined
+
+
+def _whole_run(load: LoadStats) -> tuple[LoadPoint, ...]:
+    if not load.latency.count:
+        return ()
+    latency = load.latency
+    return (LoadPoint(t_s=0.0, requests=load.requests, errors=load.errors, p50_s=latency.p50_s, p99_s=latency.p99_s),)
+
+
+def merged_loads(loads: Sequence[LoadStats]) -> list[tuple[LoadStats, int]]:
+    """Runs of the same load as one, with how many there were: a leak test repeats its load hundreds of times.
+
+    Counts and durations add up; percentiles cannot be added, so each is that of the slowest run."""
+    groups: dict[str, list[LoadStats]] = {}
+    for load in loads:
+        groups.setdefault(load.description, []).append(load)
+    return [(group[0] if len(group) == 1 else _merged(group), len(group)) for group in groups.values()]
+
+
+def _merged(group: Sequence[LoadStats]) -> LoadStats:
+    return LoadStats(
+        requests=sum(load.requests for load in group),
+        errors=sum(load.errors for load in group),
+        aborted=sum(load.aborted for load in group),
+        dropped=sum(load.dropped for load in group),
+        retried=sum(load.retried for load in group),
+        duration_s=sum(load.duration_s for load in group),
+        bytes_sent=sum(load.bytes_sent for load in group),
+        bytes_received=sum(load.bytes_received for load in group),
+        status=_added([load.status for load in group]),
+        errors_by_kind=_added([load.errors_by_kind for load in group]),
+        first_error=next((load.first_error for load in group if load.first_error), None),
+        latency=_slowest([load.latency for load in group]),
+        concurrency=max(load.concurrency for load in group),
+        stopped_early=next((load.stopped_early for load in group if load.stopped_early), None),
+        description=group[0].description,
+    )
+
+
+def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _slowest(latencies: Sequence[Latency]) -> Latency:
+    worst = {spec.name: max(getattr(latency, spec.name) for latency in latencies) for spec in fields(Latency)}
+    return Latency(**{**worst, "count": sum(latency.count for latency in latencies)})
 
 
 def bucket_peaks(values: Sequence[float | None], count: int) -> list[float | None]:

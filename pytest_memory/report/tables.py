@@ -22,11 +22,12 @@ from pytest_memory.model import (
     RunResult,
     SettledMemory,
 )
-from pytest_memory.report import words
+from pytest_memory.report import series, words
 from pytest_memory.units import format_count, format_duration, format_size
 
 MAX_ROUNDS = 14
 MAX_CLASSES = 8
+MAX_LOADS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +204,9 @@ def rounds_table(result: RunResult, max_rounds: int = MAX_ROUNDS) -> Table:
         round_.index: (result.rounds[position - 1].memory if position else result.start_memory)
         for position, round_ in enumerate(result.rounds)
     }
-    for round_ in shown:
+    for position, round_ in enumerate(shown):
+        if len(shown) < len(result.rounds) and position == _head(max_rounds):
+            rows.append((f"… {len(result.rounds) - len(shown)} more", *[""] * 7))
         rows.append(_round_row(round_, before[round_.index]))
     units_name = words.plural(result.unit, 2).partition(" ")[2]
     return Table(
@@ -211,7 +214,6 @@ def rounds_table(result: RunResult, max_rounds: int = MAX_ROUNDS) -> Table:
         columns=("round", units_name, "errors", "heap", "change", "external", "RSS", "settled"),
         rows=tuple(rows),
         numeric=_numeric(0, 1, 2, 3, 4, 5, 6),
-        omitted=len(result.rounds) - len(shown),
     )
 
 
@@ -233,8 +235,12 @@ def _round_memory(memory: SettledMemory, before: SettledMemory | None) -> tuple[
 def _ends(rounds: Sequence[Round], count: int) -> list[Round]:
     if len(rounds) <= count:
         return list(rounds)
-    head = count // 3
+    head = _head(count)
     return [*rounds[:head], *rounds[len(rounds) - (count - head) :]]
+
+
+def _head(count: int) -> int:
+    return count // 3
 
 
 def steps_table(result: RunResult) -> Table:
@@ -251,7 +257,9 @@ def _step_sizes(memory: SettledMemory) -> tuple[str, str, str]:
 def classes_table(deltas: Sequence[ClassDelta], max_classes: int = MAX_CLASSES) -> Table:
     """The classes that grew most, by what they retain (or hold themselves, where that is unknown)."""
     ordered = sorted(deltas, key=_weight, reverse=True)
-    shown = [delta for delta in ordered if _weight(delta) > 0 or delta.count_delta > 0][:max_classes]
+    # Classes that only hold what grew (the global object, the server) retain more, but are no more than they were.
+    grown = [delta for delta in ordered if delta.count_delta > 0 or delta.size_delta_bytes > 0]
+    shown = grown[:max_classes]
     top = max((_weight(delta) for delta in shown), default=0) or 1
     return Table(
         title="Growing classes",
@@ -259,7 +267,7 @@ def classes_table(deltas: Sequence[ClassDelta], max_classes: int = MAX_CLASSES) 
         rows=tuple(_class_row(delta) for delta in shown),
         numeric=_numeric(1, 2, 3, 4, 5, 6),
         shares=tuple(max(0.0, _weight(delta) / top) for delta in shown),
-        omitted=max(0, len(ordered) - len(shown)),
+        omitted=len(grown) - len(shown),
     )
 
 
@@ -281,22 +289,22 @@ def _class_row(delta: ClassDelta) -> tuple[str, ...]:
 
 
 def load_table(loads: Sequence[LoadStats]) -> Table:
-    """Every load run, and the targets of a mixed one."""
+    """Every load, repeated runs as one (percentiles of the slowest), and the targets of a mixed one."""
     rows = []
-    for load in loads:
-        name = words.clean(load.description or "load", 60)
-        rate = f"{load.rps:,.0f}/s"
-        rows.append(_load_row(name, load.requests, load.errors, rate, load.latency))
+    merged = series.merged_loads(loads)
+    for load, runs in merged[:MAX_LOADS]:
+        name = words.clean(load.description or "load", 60) + (f" × {format_count(runs)} runs" if runs > 1 else "")
+        rows.append(_load_row(name, load.requests, load.errors, f"{load.rps:,.0f}/s", load.latency))
         if len(load.targets) > 1:
             for target in load.targets:
-                rows.append(
-                    _load_row(f"↳ {words.clean(target.name, 58)}", target.requests, target.errors, "", target.latency)
-                )
+                name = f"↳ {words.clean(target.name, 58)}"
+                rows.append(_load_row(name, target.requests, target.errors, "", target.latency))
     return Table(
         title="Load",
         columns=("load", "requests", "errors", "rate", "p50", "p95", "p99", "max"),
         rows=tuple(rows),
         numeric=_numeric(1, 2, 3, 4, 5, 6, 7),
+        omitted=max(0, len(merged) - MAX_LOADS),
     )
 
 

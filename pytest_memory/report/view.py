@@ -121,7 +121,8 @@ def _leak_future(leak: LeakEstimate, result: RunResult) -> str:
     if not leak.units_to_heap_limit:
         return ""
     limit = f"the {format_size(result.app.heap_limit_bytes)} heap limit" if result.app.heap_limit_bytes else "its limit"
-    return f"; would reach {limit} after {words.plural(leak.unit, leak.units_to_heap_limit)}"
+    after = int(float(f"{leak.units_to_heap_limit:.3g}"))  # an extrapolation has no seventh digit
+    return f"; would reach {limit} after {words.plural(leak.unit, after)}"
 
 
 def check_sentence(check: Check, result: RunResult) -> str:
@@ -409,6 +410,17 @@ def load_sentence(load: LoadStats) -> str:
     if load.stopped_early:
         sentence += f"; stopped early: {words.spoken(load.stopped_early)}"
     return sentence
+
+
+def load_sentences(loads: Sequence[LoadStats], limit: int = 12) -> list[tuple[str, tuple[str, ...]]]:
+    """(sentence, details) of every load; repeated runs are one, with the percentiles of the slowest."""
+    said = []
+    for load, runs in series.merged_loads(loads)[:limit]:
+        sentence = load_sentence(load)
+        if runs > 1:
+            sentence += f" (of the slowest of {words.plural('run', runs)})"
+        said.append((sentence, tuple(load_details(load))))
+    return said
 
 
 def load_details(load: LoadStats) -> list[str]:

@@ -77,7 +77,7 @@ def test_load_runs_follow_one_another():
     figure = figures.latency(loads)
     assert figure["data"][0]["x"] == list(range(10))
     assert names(figure) == ["p50", "p99", "errors"]
-    assert figures.latency([replace(factory.load(), series=())]) is None
+    assert figures.latency([replace(factory.load(), series=())]) is None, "one point is no curve"
 
 
 def test_series_differ_by_more_than_colour():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from support import result_factory
@@ -66,3 +68,20 @@ def test_bucket_peaks_of_little_or_nothing():
     assert series.bucket_peaks([], 10) == []
     assert series.bucket_peaks([1, 2], 10) == [1, 2]
     assert series.bucket_peaks([None, None], 1) == [None]
+
+
+def test_repeated_loads_are_one_with_the_slowest_percentiles():
+    quick, slow = factory_load(100, slow=1.0), factory_load(300, slow=2.0)
+    ((merged, runs),) = series.merged_loads([quick, slow])
+    assert (runs, merged.requests, merged.latency.count) == (2, 400, 400)
+    assert merged.latency.p99_s == slow.latency.p99_s
+    assert merged.status["200"] == 400
+
+
+def test_short_runs_are_one_interval_each():
+    runs = [replace(factory_load(10), series=(), duration_s=0.5) for _ in range(3)]
+    assert [point.t_s for point in series.joined_load(runs)] == [0.0, 0.5, 1.0]
+
+
+def factory_load(requests, slow=1.0):
+    return result_factory.load(requests, slow=slow)

@@ -6,7 +6,7 @@ import pytest
 from support import result_factory as factory
 
 from pytest_memory.judge import combine
-from pytest_memory.model import Check, Finding, RetainerPath, RunResult
+from pytest_memory.model import Check, ClassDelta, Finding, RetainerPath, RunResult
 from pytest_memory.report import advice, tables, view, words
 
 
@@ -120,9 +120,16 @@ def test_failure_text_is_bounded_and_verbose_shows_more():
 def test_rounds_left_out_are_counted():
     result = replace(factory.leaking(), rounds=factory.rounds(30, start=1e7, step=1e5))
     table = tables.rounds_table(result)
-    assert table.omitted == 30 - tables.MAX_ROUNDS
-    assert [row[0] for row in table.rows[:2]] == ["start", "1"]
-    assert table.rows[-1][0] == "30"
+    names = [row[0] for row in table.rows]
+    assert names == ["start", "1", "2", "3", "4", "… 16 more", *map(str, range(21, 31))]
+    assert len({len(row) for row in table.rows}) == 1
+
+
+def test_classes_that_only_hold_what_grew_are_left_out():
+    held = ClassDelta(name="Session", count_delta=5, size_delta_bytes=500, retained_delta_bytes=9000)
+    holder = ClassDelta(name="Server", count_delta=0, size_delta_bytes=0, retained_delta_bytes=9500)
+    table = tables.classes_table([holder, held])
+    assert [row[0] for row in table.rows] == ["Session"]
 
 
 def test_order_is_worst_first_then_growth():
