@@ -10,7 +10,7 @@ baseline-uncertain          worse by more than the tolerance, but chance (or an 
 baseline-stale-low          so much better than the baseline that the baseline guards nothing any more
 baseline-missing            no entry yet for the test or the metric
 baseline-not-measured       the entry has the metric, this run has not
-baseline-not-comparable     measured under other conditions: ``differs``, ``before``, ``after``
+baseline-not-comparable     measured under other conditions: ``difference``, ``before``, ``after``
 ==========================  ==========================================================================
 
 Detail of a compared metric: ``baseline``, ``change``, ``change_percent`` (None from zero), ``tolerance``,
@@ -191,7 +191,7 @@ def _unit(metric: Metric, result: RunResult) -> str:
 
 
 def _difference(name: str, before: str, after: str) -> Detail:
-    return {"differs": name, "before": before, "after": after}
+    return {"difference": name, "before": before, "after": after}
 
 
 def _whole(outcome: Outcome, reason: str, detail: Detail | None = None) -> Check:

@@ -142,14 +142,14 @@ def test_times_need_the_same_machine_to_themselves() -> None:
     shared = judged(result(), metrics=named, shared_machine=True)
     assert reasons(shared) == {"heap_bytes": "within", "latency_p99_s": "not-comparable"}
     assert shared["latency_p99_s"].outcome == "inconclusive"
-    assert shared["latency_p99_s"].detail["differs"] == "shared-machine"
+    assert shared["latency_p99_s"].detail["difference"] == "shared-machine"
     elsewhere_run = judged(result(environment=elsewhere(cpu="M1")), metrics=named)
-    assert elsewhere_run["latency_p99_s"].detail == {"differs": "cpu", "before": "AMD EPYC 7763", "after": "M1"}
+    assert elsewhere_run["latency_p99_s"].detail == {"difference": "cpu", "before": "AMD EPYC 7763", "after": "M1"}
     assert elsewhere_run["heap_bytes"].reason == "baseline-within"
 
 
 @pytest.mark.parametrize(
-    ("measured", "differs"),
+    ("measured", "difference"),
     [
         (result(environment=elsewhere(node_version="v22.3.0")), "node"),
         (result(environment=elsewhere(arch="aarch64")), "arch"),
@@ -160,7 +160,7 @@ def test_times_need_the_same_machine_to_themselves() -> None:
 def test_other_conditions_are_inconclusive_with_the_reason(measured: RunResult, differs: str) -> None:
     (check,) = judge_baseline(measured, entry_of())
     assert (check.metric, check.outcome, check.reason) == ("baseline", "inconclusive", "baseline-not-comparable")
-    assert check.detail["differs"] == differs
+    assert check.detail["difference"] == differs
 
 
 def test_a_run_without_an_end_cannot_be_compared() -> None:
@@ -183,7 +183,7 @@ def test_growth_in_bytes_is_compared_only_after_the_same_work() -> None:
     nothing_per_unit = replace(entry_of(), metrics={"heap_growth_bytes": entry_of().metrics["heap_growth_bytes"]})
     checks = judge_baseline(result(loads=[load(10_000)]), nothing_per_unit)
     growth = next(check for check in checks if check.metric == "baseline:heap_growth_bytes")
-    assert growth.detail == {"differs": "units", "before": "2000", "after": "10000"}
+    assert growth.detail == {"difference": "units", "before": "2000", "after": "10000"}
 
 
 def test_200_bytes_a_request_are_a_breach_of_the_slope() -> None:
