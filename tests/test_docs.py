@@ -31,7 +31,7 @@ def test_a_generated_page_is_fresh(name: str) -> None:
 
 
 MARKDOWN = sorted(
-    [path for path in ROOT.glob("*.md")] + [path for path in (ROOT / "docs").glob("*.md")],
+    list(ROOT.glob("*.md")) + list((ROOT / "docs").glob("*.md")),
 )
 
 
