@@ -149,7 +149,7 @@ def test_times_need_the_same_machine_to_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "difference"),
+    ("measured", "differs"),
     [
         (result(environment=elsewhere(node_version="v22.3.0")), "node"),
         (result(environment=elsewhere(arch="aarch64")), "arch"),
