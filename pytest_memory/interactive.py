@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROMPT = "memory> "
 _DEFAULT_TOP = 20
+_MAX_COMPLETIONS = 300
 _DEFAULT_WATCH_S = 10.0
 _WATCH_STEP_S = 1.0
 
@@ -42,6 +43,7 @@ class Shell:
         self._profiler = profiler
         self._output = output
         self.snapshots: dict[str, HeapSnapshot] = {}
+        self._class_names: list[str] = []
         self._commands: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
             "snapshot": (self._snapshot, "[NAME]", "take a heap snapshot"),
             "gc": (self._gc, "", "collect garbage until the heap stands still"),
@@ -61,11 +63,12 @@ class Shell:
         return tuple(self._commands)
 
     def words_for(self, line: str) -> list[str]:
-        """What may stand at the end of ``line``: commands, then names of snapshots."""
+        """What may stand at the end of ``line``: commands, then names of snapshots or of classes seen so far."""
         first, space, _ = line.lstrip().partition(" ")
         if not space:
             return list(self._commands)
-        return list(self.snapshots) if first == "compare" else []
+        known = {"compare": list(self.snapshots), "class": self._class_names, "retainers": self._class_names}
+        return known.get(self._full_name(first), [])
 
     def execute(self, line: str) -> None:
         """Run one line.  Raises Quit, or PytestMemoryError with what is wrong."""
@@ -76,13 +79,19 @@ class Shell:
         if not words:
             return
         name, arguments = words[0].lower(), words[1:]
-        command = self._commands.get({"exit": "quit", "?": "help", "diff": "compare"}.get(name, name))
+        command = self._commands.get(self._full_name(name))
         if command is None:
             close = difflib.get_close_matches(name, self._commands, n=1)
             raise ConfigError(
                 f"unknown command {name!r}", hint=f"did you mean {close[0]!r}?" if close else "'help' lists them"
             )
         command[0](arguments)
+
+    def _full_name(self, name: str) -> str:
+        """The command a word means: itself, its other name, or the only one that begins so."""
+        name = {"exit": "quit", "?": "help", "diff": "compare"}.get(name, name)
+        begins = [known for known in self._commands if known.startswith(name)]
+        return begins[0] if name not in self._commands and len(begins) == 1 else name
 
     def run(self) -> None:
         """Read and execute lines until ``quit`` or the end of the input; errors are said and the shell goes on."""
@@ -137,8 +146,9 @@ class Shell:
     def _top(self, arguments: list[str]) -> None:
         from pytest_memory.heap import tables
 
-        rows = self._latest().classes(limit=_number(arguments, _DEFAULT_TOP))
-        show_text(self._output, "", tables.class_table(rows))
+        rows = self._latest().classes()
+        self._class_names = [row.name for row in rows[:_MAX_COMPLETIONS]]
+        show_text(self._output, "", tables.class_table(rows[: _number(arguments, _DEFAULT_TOP)]))
 
     def _class(self, arguments: list[str]) -> None:
         from pytest_memory.heap import tables

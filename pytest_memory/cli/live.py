@@ -119,12 +119,14 @@ class LiveTable:
 
     def _gc_line(self) -> str:
         own = [event for event in self._gc_events if not event.forced]
+        if not own:
+            return "GC    none yet"
         major = sum(1 for event in own if event.kind == "mark-compact")
         paused_s = sum(event.duration_s for event in own)
-        longest_s = max((event.duration_s for event in own), default=0.0)
+        longest_s = max(event.duration_s for event in own)
         return (
-            f"GC    {len(own)} ({major} major), {units.format_duration(paused_s)} in all, "
-            f"longest {units.format_duration(longest_s)}"
+            f"GC    {len(own)} ({major} major), {units.format_duration(paused_s)}, "
+            f"max {units.format_duration(longest_s)}"
         )
 
 

@@ -30,7 +30,7 @@ def run_command(
     *arguments: str | Path,
     cwd: Path,
     stdin: str = "",
-    timeout_s: float = 120.0,
+    timeout_s: float = 300.0,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """``pytest-memory ARGUMENTS``; both outputs as text."""
