@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 USER_AGENT = "pytest-memory"
+_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 # What browsers ask for and Python can undo: an app that compresses does so under load, too.
 _DEFAULT_HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": USER_AGENT}
 
@@ -193,14 +194,15 @@ class Compiler:
 
 def origin_of(url: httpx.URL) -> Origin:
     """Scheme, host and port of a URL; ConfigError when it cannot be loaded."""
-    if url.scheme not in ("http", "https") or not url.host:
+    host = url.raw_host.decode("ascii").strip("[]")
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(host):
         raise ConfigError(
             f"the URL is {str(url)!r}; expected http://HOST:PORT or https://HOST:PORT", slug="config-load"
         )
-    port = url.port or (443 if url.scheme == "https" else 80)
+    port = url.port if url.port is not None else (443 if url.scheme == "https" else 80)
     if not 0 < port < 65536:
         raise ConfigError(f"the URL {str(url)!r} has port {port}; expected 1 to 65535", slug="config-load")
-    return Origin(url.scheme, url.raw_host.decode("ascii").strip("[]"), port)
+    return Origin(url.scheme, host, port)
 
 
 def parse_base_url(text: str) -> str:

@@ -260,9 +260,7 @@ def _attach(environment: Environment, **_: Any) -> None:
             job = _job_from(file.read())
         master = MasterState(environment, job, int(os.environ[REPORT_VARIABLE]))
         runner.register_message("memory-interval", lambda msg, **_: master.take_interval(msg.node_id, msg.data))
-        runner.register_message(
-            "memory-final", lambda msg, **_: master.take_final(msg.node_id, msg.data["next_number"])
-        )
+        runner.register_message("memory-final", lambda msg, **_: master.take_final(msg.node_id, msg.data))
         events.test_start.add_listener(lambda **_: master.start())
     if CHILD_VARIABLE in os.environ:
         gevent.spawn(_die_with_parent)

@@ -29,9 +29,9 @@ from pytest_memory.load.pool import worker_environment
 
 # Locust, gevent and a locustfile are imported before a worker says that it is there.
 CONNECT_S = 60
-# Between two reports; Locust's own stop takes up to its stop timeout.
-SILENCE_S = 90.0
 STOP_TIMEOUT_S = 10
+# Between two reports; when users are stopped, that takes up to Locust's stop timeout.
+SILENCE_S = 30.0
 END_S = 5.0
 _OUTPUT_LINES = 30
 
@@ -68,6 +68,7 @@ class LocustRun:
     spawn_rate: float
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _output: list[str] = field(default_factory=list)
+    _finished: bool = False
 
     def messages(self) -> Iterator[Interval | Done]:
         """Run it.  LoadError when Locust ends early or falls silent."""
@@ -145,15 +146,18 @@ class LocustRun:
     def _listen(self, reports: object) -> Iterator[Interval | Done]:
         messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
         threading.Thread(target=_read_frames, args=(reports, messages), daemon=True).start()
+        patience_s = CONNECT_S + SILENCE_S
         while True:
             try:
-                message = messages.get(timeout=SILENCE_S + CONNECT_S)
+                message = messages.get(timeout=patience_s)
             except queue.Empty:
-                raise self._failed(f"has said nothing for {SILENCE_S + CONNECT_S:g} s") from None
+                raise self._failed(f"has said nothing for {patience_s:g} s") from None
             if message is None:
                 raise self._failed("ended in the middle of a run")
+            patience_s = SILENCE_S + self.job.interval_s
+            self._finished = isinstance(message, Done)
             yield message
-            if isinstance(message, Done):
+            if self._finished:
                 return
 
     def _failed(self, what: str) -> LoadError:
@@ -166,7 +170,8 @@ class LocustRun:
         )
 
     def _end(self) -> None:
-        deadline = time.monotonic() + END_S
+        # Locust ends by itself after its last report; after anything else nobody waits for it.
+        deadline = time.monotonic() + (END_S if self._finished else 0)
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))

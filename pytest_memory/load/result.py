@@ -319,8 +319,8 @@ class LoadResult:
 
     def __repr__(self) -> str:
         stats = self.stats
-        p99_ms = stats.latency.p99_s * 1e3
-        return f"<LoadResult {stats.requests} requests, {stats.errors} errors, {stats.rps:.0f}/s, p99 {p99_ms:.2f} ms>"
+        p99 = format_duration(stats.latency.p99_s)
+        return f"<LoadResult {stats.requests} requests, {stats.errors} errors, {stats.rps:.0f}/s, p99 {p99}>"
 
     def __str__(self) -> str:
         return "\n".join(summary_lines(self.stats))

@@ -41,6 +41,7 @@ def test_a_plan_is_sent_exactly(load: LoadGenerator, target: LoadTarget) -> None
     assert target.counts()["distinct"] == 401
 
 
+@pytest.mark.slow
 def test_a_sequence_of_a_plan_for_a_time(load: LoadGenerator, target: LoadTarget) -> None:
     login = Target(url="POST /login", json={"user": "u{n}"}, save={"token": "$.session.token"})
     me = Target(url="/me", headers={"authorization": "Bearer {token}"}, expect=200)
@@ -63,6 +64,7 @@ def test_a_locustfile_of_the_user(load: LoadGenerator, target: LoadTarget) -> No
     assert 0.1 < result.error_rate < 0.5
 
 
+@pytest.mark.slow
 def test_a_dead_app_stops_the_run(load: LoadGenerator) -> None:
     result = load.locust("http://127.0.0.1:9/", duration="60s", concurrency=2, interval="200ms")
 
@@ -70,6 +72,7 @@ def test_a_dead_app_stops_the_run(load: LoadGenerator) -> None:
     assert result.errors_by_kind.keys() == {"connect"}
 
 
+@pytest.mark.slow
 def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator) -> None:
     pids: list[int] = []
 
