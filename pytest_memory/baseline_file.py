@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_memory import git, store
 from pytest_memory.baseline import NO_BASELINE, Baseline, decode_baseline, encode_baseline
-from pytest_memory.baseline_update import UpdateSummary, update_baseline
+from pytest_memory.baseline_update import UpdateSummary, merge_baselines, update_baseline
 from pytest_memory.model import RunResult
 
 
@@ -55,6 +55,20 @@ def update(
         if changed:
             write(path, after)
     return replace(summary, path=str(path), created=changed and not before.stored, written=changed)
+
+
+def merge(path: Path | str, parts: Iterable[Path | str], *, lock_timeout_s: float = store.LOCK_TIMEOUT_S) -> Baseline:
+    """Put the entries of ``parts`` into the baseline at ``path``, as when shards of a suite each wrote their own.
+
+    A later part has the last word.  Raises as `update` does, and ResultFormatError for a part that is not there."""
+    path = _target(Path(path))
+    read = [decode_baseline(store.read_bytes(Path(part)), file=str(part)) for part in parts]
+    with store.locked(path, timeout_s=lock_timeout_s):
+        merged = load(path)
+        for part in read:
+            merged = merge_baselines(merged, part)
+        write(path, merged)
+    return merged
 
 
 def _target(path: Path) -> Path:

@@ -108,6 +108,19 @@ def test_an_update_keeps_a_corrupt_file_as_it_is(tmp_path: Path) -> None:
     assert path.read_bytes() == b"{broken"
 
 
+def test_shards_are_put_together(tmp_path: Path) -> None:
+    path, shards = tmp_path / "baseline.json", [tmp_path / "1.json", tmp_path / "2.json"]
+    baseline_file.update(path, [result("kept.py::t"), result("a.py::t", heap=10 * MB)])
+    baseline_file.update(shards[0], [result("a.py::t")])
+    baseline_file.update(shards[1], [result("b.py::t")])
+    merged = baseline_file.merge(path, shards)
+    assert set(merged.entries) == {"kept.py::t", "a.py::t", "b.py::t"}
+    assert baseline_file.load(path) == merged
+    assert merged.entries["a.py::t"].metrics["heap_bytes"].value == 20 * MB
+    with pytest.raises(ResultFormatError, match="No such file"):
+        baseline_file.merge(path, [tmp_path / "3.json"])
+
+
 # --- more than one writer ---
 
 
