@@ -230,14 +230,15 @@ def test_stress_too_short_is_inconclusive_not_fine(tmp_path: Path) -> None:
 
 def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
     done = run_command(
-        "analyze", "--app", APP, "-p", "/keep?n=20", "-n", "150", "-d", "1500", "-r", "300", "-o", "result",
-        "--max-heap-growth", "100KB", cwd=tmp_path,
+        "analyze", "--app", APP, "-p", "/keep?n=2", "-n", "150", "-d", "1500", "-r", "300", "-o", "result",
+        "--max-heap-growth", "20KB", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     names = {path.name for path in (tmp_path / "result").rglob("*") if path.is_file()}
     assert {"results.json", "report.html", "load-before.heapsnapshot", "load-after.heapsnapshot"} <= names
-    steps, stressed = store.read_document(tmp_path / "result" / "results.json").results
-    assert steps.steps
+    found = {result.test_id: result for result in store.read_document(tmp_path / "result" / "results.json").results}
+    assert found["baseline"].steps
+    stressed = found["analyze"]
     assert stressed.verdict.outcome == "critical"
     assert any(delta.name == "Session" for delta in stressed.class_deltas)
     assert any("sessions" in finding.subject or "Session" in finding.subject for finding in stressed.findings)
