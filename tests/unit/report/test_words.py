@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import typing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -90,6 +92,22 @@ def test_every_outcome_kind_and_shape_has_its_word():
     assert set(words.GC_KINDS) == set(typing.get_args(GcKind))
     assert set(words.SHAPES) == set(typing.get_args(typing.get_type_hints(LeakEstimate)["shape"]))
     assert len(set(words.HEALTH_MARKS.values())) == len(outcomes), "a mark must tell classes apart without colour"
+
+
+def test_every_reason_the_judge_gives_is_worded():
+    package = Path(words.__file__).parent.parent
+    sources = [
+        *(package / "judge").glob("*.py"),
+        package / "leaktest.py",
+        package / "leakrun.py",
+        package / "runner.py",
+    ]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    given = re.findall(r'\breason="([a-z-]+)"', text)
+    given += re.findall(r'"(?:pass|warning|critical|inconclusive)"\)?, "([a-z]+(?:-[a-z]+)*)"', text)
+    given += re.findall(r'"(baseline-[a-z-]+)"', text)
+    assert len(given) > 20, "the judge is written otherwise than this test reads it"
+    assert sorted(set(given) - set(words.REASONS) - set(words.HEALTH_CLASSES)) == []
 
 
 def test_an_unknown_reason_is_worded_from_its_own_letters():
