@@ -230,9 +230,19 @@ def _everywhere(
     isolates: Sequence[_Isolate], command: Callable[[_Isolate], tuple[str, Mapping[str, Any]]]
 ) -> list[tuple[_Isolate, dict[str, Any]]]:
     """Send a command to every isolate, then wait for the answers; workers that ended meanwhile have none."""
-    sent = [(isolate, isolate.session.submit(*command(isolate))) for isolate in isolates]
-    answers = [(isolate, _answer(isolate, future)) for isolate, future in sent]
+    sent = [(isolate, _submit(isolate, *command(isolate))) for isolate in isolates]
+    answers = [(isolate, _answer(isolate, future)) for isolate, future in sent if future is not None]
     return [(isolate, answer) for isolate, answer in answers if answer is not None]
+
+
+def _submit(isolate: _Isolate, method: str, params: Mapping[str, Any]) -> Future[dict[str, Any]] | None:
+    """Send a command; None when the isolate is a worker that has ended meanwhile."""
+    try:
+        return isolate.session.submit(method, params)
+    except InspectorClosed:
+        if isolate.is_worker:
+            return None
+        raise
 
 
 def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any] | None:
