@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.classcount import MAX_HEAP_BYTES, count_classes
 from pytest_memory.errors import AppError, ConfigError, InspectorError, LoadError
 from pytest_memory.judge import worst
+from pytest_memory.judge.counts import Look, growing_classes
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, is_warm, next_step
 from pytest_memory.model import (
     Artifact,
@@ -39,6 +41,8 @@ _PRECISE_FLAGS = """(() => {
 _HEAP_LIMIT = "require('v8').getHeapStatistics().heap_size_limit"
 # Timers of the app's own housekeeping come and go.
 _FEW_TIMERS = 5
+_LOOKS = 4
+_WORK_BETWEEN_LOOKS_S = 1.0
 
 
 class LeakTestedApp(SettledApp, Protocol):
@@ -165,7 +169,7 @@ class _Driver:
         while True:
             step = next_step(self._plan, self._history)
             if isinstance(step, Stop):
-                return self._result(step)
+                return self._result(step, self._grown_classes(step))
             try:
                 self._carry_out(step)
             except AppError:
@@ -257,9 +261,30 @@ class _Driver:
         else:
             self._history = replace(history, warmup=(*history.warmup, done))
 
-    def _result(self, stop: Stop) -> LeakResult:
+    def _grown_classes(self, stop: Stop) -> tuple[ClassDelta, ...]:
+        """What a leaking heap is made of: classes counted a few times, after the last size has been read."""
+        leaks = any(estimate.kind == "heap" and estimate.outcome == "critical" for estimate in stop.estimates)
+        if not leaks or self._history.died or self._heap_bytes() > MAX_HEAP_BYTES:
+            return ()
+        # Enough work that one object in fifty units shows, not so much that naming takes longer than finding.
+        repeat = max(1, min(self._history.last_repeat, 4))
+        looks: list[Look] = []
+        units = 0
+        try:
+            for _ in range(_LOOKS):
+                looks.append((units, count_classes(self._app.inspector_of(self._app.pid))))
+                units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
+        except (AppError, InspectorError, LoadError):
+            return ()  # the verdict stands; only its illustration is missing
+        return growing_classes(looks)
+
+    def _heap_bytes(self) -> int:
+        return self._history.rounds[-1].memory.heap_used_bytes
+
+    def _result(self, stop: Stop, class_deltas: tuple[ClassDelta, ...]) -> LeakResult:
         return LeakResult(
             estimates=stop.estimates,
+            class_deltas=class_deltas,
             rounds=self._history.rounds,
             warmup=self._history.warmup,
             unit=self._plan.unit,
