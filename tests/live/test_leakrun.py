@@ -1,0 +1,157 @@
+"""Settled readings and leak tests on a real Node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_memory.classcount import count_classes
+from pytest_memory.errors import ConfigError
+from pytest_memory.judge.counts import growing_classes
+from pytest_memory.leakrun import LeakResult, count_work, run_leak_test
+from pytest_memory.load import LoadGenerator
+from pytest_memory.model import LoadStats
+from pytest_memory.node.process import NodeApp
+from pytest_memory.settle import settle_app
+
+pytestmark = pytest.mark.node
+
+StartApp = Callable[..., NodeApp]
+
+
+@pytest.fixture
+def app(start_app: StartApp) -> NodeApp:
+    return start_app("keeps.js", precise=True)
+
+
+@pytest.fixture
+def load(app: NodeApp) -> Iterator[LoadGenerator]:
+    with LoadGenerator(app.url, concurrency=4) as generator:
+        yield generator
+
+
+# --- settling ---
+
+
+def test_settled_readings_of_an_idle_app_agree(app: NodeApp) -> None:
+    for _ in range(3):
+        settle_app(app)
+    first, second = settle_app(app), settle_app(app)
+    assert first.converged
+    assert abs(second.heap_used_bytes - first.heap_used_bytes) < 2000
+    assert second.rss_bytes > second.heap_total_bytes > second.heap_used_bytes > 1e6
+    assert second.native_bytes == second.rss_bytes - second.heap_total_bytes - second.external_bytes
+    assert second.code_bytes > 0
+    assert second.handle_kinds["TCPServerWrap"] == 1
+    assert second.fds
+
+
+def test_settling_waits_for_what_the_last_requests_left_running(app: NodeApp, load: LoadGenerator) -> None:
+    load.run("/later", requests=300)
+    before = settle_app(app, timers_at_rest=0)
+    load.run("/later", requests=300)
+    after = settle_app(app, timers_at_rest=0)
+    assert "Timeout" not in after.handle_kinds
+    assert after.heap_used_bytes - before.heap_used_bytes < 300 * 50
+
+
+def test_workers_asleep_in_atomics_wait_are_collected_and_counted(start_app: StartApp) -> None:
+    app = start_app("keeps.js", precise=True, env={"WITH_WORKER": "1"})
+    with LoadGenerator(app.url, concurrency=1) as load:
+        load.run("/worker", requests=100)
+        before = settle_app(app)
+        load.run("/worker", requests=400)
+        after = settle_app(app)
+    assert after.worker_heap_used_bytes > before.worker_heap_used_bytes + 50_000
+    assert after.worker_heap_total_bytes >= after.worker_heap_used_bytes
+    assert after.duration_s < 5
+
+
+# --- counting ---
+
+
+def test_classes_are_counted_without_a_snapshot(app: NodeApp, load: LoadGenerator) -> None:
+    looks = []
+    for done in range(4):
+        looks.append((200 * done, count_classes(app.inspector)))
+        load.run("/keep", requests=200)
+    assert looks[3][1]["Kept"] - looks[0][1].get("Kept", 0) == 600
+    assert [delta.name for delta in growing_classes(looks)] == ["Kept"]
+
+
+def test_gains_that_are_not_in_proportion_are_no_evidence() -> None:
+    looks = [(0, {"A": 5, "B": 0}), (100, {"A": 105, "B": 90}), (200, {"A": 205, "B": 91}), (300, {"A": 305, "B": 300})]
+    assert [delta.name for delta in growing_classes(looks)] == ["A"]
+    assert growing_classes(looks[:2]) == ()
+    assert growing_classes([(0, {}), (0, {"A": 50}), (0, {"A": 100})]) == ()
+
+
+# --- leak tests ---
+
+
+def run(app: NodeApp, operation: Callable[[], object], **options: object) -> LeakResult:
+    return run_leak_test(app, operation, **options)  # type: ignore[arg-type]
+
+
+def test_an_app_that_dies_in_the_test_has_failed_it(app: NodeApp, load: LoadGenerator) -> None:
+    result = run(app, lambda: load.run("/die", requests=100))
+    assert (result.outcome, result.stopped) == ("critical", "app-died")
+    assert "app-died" in [estimate.reason for estimate in result.estimates]
+
+
+def test_failed_requests_are_not_measured(app: NodeApp, load: LoadGenerator) -> None:
+    result = run(app, lambda: load.run("/bad", requests=50))
+    assert (result.outcome, result.stopped) == ("not-measured", "errors")
+
+
+def test_an_operation_without_work_is_not_measured(app: NodeApp) -> None:
+    result = run(app, lambda: LoadStats(requests=0))
+    assert (result.outcome, result.stopped) == ("not-measured", "no-units")
+
+
+def test_a_test_cut_short_is_inconclusive_never_green(app: NodeApp, load: LoadGenerator) -> None:
+    result = run(app, lambda: load.run("/drop", requests=200), max_duration="2s")
+    assert (result.outcome, result.stopped) == ("inconclusive", "max-duration")
+    assert result.rounds
+    assert result.warmup[0].idle
+
+
+def test_the_app_is_made_precise_when_it_was_not_started_so(start_app: StartApp) -> None:
+    app = start_app("keeps.js")
+    with LoadGenerator(app.url, concurrency=2) as load:
+        run(app, lambda: load.run("/drop", requests=50), max_duration=1)
+    optimised = (
+        "(() => { const f = (x) => x + 1; for (let i = 0; i < 1e6; i++) f(i); return %GetOptimizationStatus(f); })"
+    )
+    app.evaluate("require('v8').setFlagsFromString('--allow-natives-syntax')")
+    status = app.evaluate(f"require('vm').runInThisContext({optimised!r})()")
+    assert not status & 0b10_0000  # kOptimized
+
+
+def test_the_limit_must_be_in_the_unit_of_the_test(app: NodeApp) -> None:
+    with pytest.raises(ConfigError, match="unit"):
+        run(app, lambda: None, unit="job", limit="100B/request")
+
+
+@pytest.mark.slow
+def test_a_leak_is_found_and_what_leaks_is_named(app: NodeApp, load: LoadGenerator) -> None:
+    result = run(app, lambda: load.run("/keep", requests=500))
+    assert result.outcome == "critical"
+    assert [estimate.kind for estimate in result.estimates if estimate.outcome == "critical"] == ["heap"]
+    assert "Kept" in [delta.name for delta in result.class_deltas]
+
+
+@pytest.mark.slow
+def test_a_healthy_app_passes_with_room(app: NodeApp, load: LoadGenerator) -> None:
+    result = run(app, lambda: load.run("/drop", requests=500))
+    assert result.outcome == "pass"
+    assert next(estimate.high for estimate in result.estimates if estimate.kind == "heap") < 6
+
+
+def test_what_an_operation_returns_is_counted() -> None:
+    stats = LoadStats(requests=10, errors=1)
+    assert count_work(stats) == (10, 1)
+    assert count_work([stats, stats]) == (20, 2)
+    assert count_work(None) is None
+    assert count_work([stats, "x"]) is None
