@@ -71,7 +71,7 @@ class LeakPlan:
 
     ``limit`` is a rate (bytes per ``unit``) or None for the defaults; all ``_s`` are seconds of work unless said
     otherwise; ``max_duration_s`` bounds the whole test, ``precise`` says that the app runs without its
-    optimising compilers (see INSPECTOR notes in docs/design.md)."""
+    optimising compilers, whose code moves the heap by more than a small leak does."""
 
     limit: Limit | None = None
     unit: str = "request"
