@@ -56,7 +56,7 @@ def main() -> int:
         spec = AppSpec(command=str(script), node=arguments.node, precise=True)
         watched = _watch(spec, arguments.seconds)
         alone = _leave_alone(spec, arguments.seconds)
-    print(f"second half of {arguments.seconds:.0f} s idle: watched 
+    print(f"second half of {arguments.seconds:.0f} s idle: watched ({watched.readings} readings), left alone")
     for name in ("heap", "external", "native", "handles", "fds"):
         print(f"{name:10} gained {getattr(watched, name):>20,} {getattr(alone, name):>20,}")
     ours = watched.heap - alone.heap
