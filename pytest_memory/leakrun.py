@@ -43,6 +43,7 @@ _HEAP_LIMIT = "require('v8').getHeapStatistics().heap_size_limit"
 _FEW_TIMERS = 5
 _LOOKS = 4
 _WORK_BETWEEN_LOOKS_S = 1.0
+_NAMING_BUDGET_S = 10.0
 
 
 class LeakTestedApp(SettledApp, Protocol):
@@ -266,17 +267,26 @@ class _Driver:
         leaks = any(estimate.kind == "heap" and estimate.outcome == "critical" for estimate in stop.estimates)
         if not leaks or self._history.died or self._heap_bytes() > MAX_HEAP_BYTES:
             return ()
+        if self._call_s() > _NAMING_BUDGET_S / _LOOKS:
+            return ()  # the leak has slowed the app down so much that three more calls would take too long
         # Enough work that one object in fifty units shows, not so much that naming takes longer than finding.
         repeat = max(1, min(self._history.last_repeat, 4))
         looks: list[Look] = []
         units = 0
+        latest_s = self._clock() + _NAMING_BUDGET_S
         try:
-            for _ in range(_LOOKS):
+            while len(looks) < _LOOKS and self._clock() < latest_s:
                 looks.append((units, count_classes(self._app.inspector_of(self._app.pid))))
-                units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
+                if len(looks) < _LOOKS:
+                    units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
         except (AppError, InspectorError, LoadError):
             return ()  # the verdict stands; only its illustration is missing
         return growing_classes(looks)
+
+    def _call_s(self) -> float:
+        """How long one call of the operation took in the last round of work."""
+        last = next(one for one in reversed(self._history.rounds) if not one.idle)
+        return (last.end_s - last.start_s) / self._history.last_repeat
 
     def _heap_bytes(self) -> int:
         return self._history.rounds[-1].memory.heap_used_bytes
