@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,7 +173,7 @@ def test_app_that_dies_while_it_is_looked_at(tmp_path: Path) -> None:
     with NodeApp.start(AppSpec(command=str(APPS / "hello.js"))) as app:
 
         def kill(_what: str, _share: float) -> None:
-            app._backing.app.kill()
+            os.kill(app.pid, signal.SIGKILL)
 
         with Camera(app, tmp_path, progress=kill) as camera:
             with pytest.raises(AppError, match="while snapshot 'last' was taken") as caught:
