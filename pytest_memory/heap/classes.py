@@ -93,9 +93,8 @@ def _split_by_location(snapshot: Snapshot, class_of: Int32s, classes: list[HeapC
     rows[:, 0] = class_of[nodes]
     group = np.empty(len(rows), np.int32)
     slots = np.full(1 << (2 * len(rows)).bit_length(), -1, np.int32)
-    count = kernels.group_rows(rows, group, slots)
-    first_row = np.full(count, len(rows), np.int64)
-    np.minimum.at(first_row, group, np.arange(len(rows)))
+    kernels.group_rows(rows, group, slots)
+    _, first_row = np.unique(group, return_index=True)
     base = len(classes)
     for row in first_row:
         of_class, script_id, line, column = map(int, rows[row])

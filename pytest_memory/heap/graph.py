@@ -165,13 +165,13 @@ def build_graph(
         if threads > 1:
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
             class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
-        order, dominator, reached = compute_dominators(snapshot, edge_flags, protected)
+        walked = compute_dominators(snapshot, edge_flags, protected)
         report("dominators", 1.0)
         if threads <= 1:
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
             class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
         size = size_task.result()
-        tree = lay_out_tree(order, dominator, reached, size)
+        tree = lay_out_tree(walked, size)
         report("retained sizes", 1.0)
         classes = class_task.result()
     classes.total(tree.tree_order, tree.tree_size, size, tree.retained)
@@ -256,11 +256,12 @@ def spread_detachedness(snapshot: Snapshot) -> Bytes:
     kernels.spread_states(
         snapshot.first_edge,
         snapshot.edge_to,
-        carries[snapshot.edge_type],
+        snapshot.edge_type,
+        carries,
         native,
         state,
         np.empty(count, np.int32),
-        np.zeros(count, np.int32),
+        np.zeros(count, np.uint8),
     )
     return state
 
@@ -286,11 +287,24 @@ def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS
     return size
 
 
-def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) -> tuple[Int32s, Int32s, int]:
-    """(order, dominator, reached) as in Dominators; spreads ``protected`` over all the app's nodes."""
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """order, dominator and reached as in Dominators; ``scratch`` (n, 2) is free for use.
+
+    Fresh memory costs more than arithmetic on it, so arrays done with are handed on."""
+
+    order: Int32s
+    dominator: Int32s
+    reached: int
+    scratch: Int32s
+
+
+def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) -> Walk:
+    """Dominators of every node by depth-first number; spreads ``protected`` over all the app's nodes."""
     count, first_edge, edge_to = snapshot.node_count, snapshot.first_edge, snapshot.edge_to
     order, parent = np.empty(count, np.int32), np.empty(count, np.int32)
-    state, scratch = np.empty((count, 2), np.int32), np.empty((2, count), np.int32)
+    state = np.empty((count, 2), np.int32)
+    cursor, late = np.empty(count, np.int32), np.empty(count + 1, np.int32)
     reached = kernels.number_depth_first(
         first_edge,
         edge_to,
@@ -300,36 +314,37 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) 
         state,
         order,
         parent,
-        scratch[0],
-        scratch[1],
+        cursor,
+        late[:count],
     )
-    first_retainer = np.empty(count + 1, np.int32)
+    first_retainer = late
     retainer = np.empty(int(state[:, 1].sum(dtype=np.int64)), np.int32)
     kernels.fill_retainers(first_edge, edge_to, edge_flags, protected, state, order, reached, first_retainer, retainer)
     dominator = np.empty(count, np.int32)
-    kernels.dominators(parent, first_retainer, retainer, state, scratch[0], dominator)
-    return order, dominator, reached
+    kernels.dominators(parent, first_retainer, retainer, state, cursor, dominator)
+    return Walk(order, dominator, reached, state)
 
 
-def lay_out_tree(order: Int32s, dominator: Int32s, reached: int, size: Int64s) -> Dominators:
-    count = len(order)
+def lay_out_tree(walk: Walk, size: Int64s) -> Dominators:
+    """Retained sizes, and the tree in preorder.  Uses up ``walk.scratch``."""
+    count = len(walk.order)
     tree = Dominators(
-        order=order,
-        dominator=dominator,
-        reached=reached,
+        order=walk.order,
+        dominator=walk.dominator,
+        reached=walk.reached,
         tree_order=np.empty(count, np.int32),
         tree_size=np.empty(count, np.int32),
         retained=np.empty(count, np.int64),
     )
     kernels.sum_retained(
-        dominator,
-        order,
+        walk.dominator,
+        walk.order,
         size,
         tree.retained,
         tree.tree_order,
         tree.tree_size,
         np.empty(count, np.int64),
-        np.empty((count, 2), np.int32),
+        walk.scratch,
     )
     return tree
 

@@ -100,6 +100,10 @@ def _walk(
             if state[target, 0] == UNSEEN:
                 child = target
                 break
+            if spreading and state[target, 0] == 0 and protected[target] == 0:  # back to the root
+                protected[target] = 1
+                late[late_count] = target
+                late_count += 1
         cursor[num] = edge
         if child < 0:
             num = parent[num]
@@ -119,11 +123,11 @@ def _walk(
 def _protect_late(
     first_edge: Any, edge_to: Any, edge_flags: Any, protected: Any, state: Any, late: Any, late_count: Any
 ) -> None:
-    """Spread protection from protected nodes which no RETAINS edge leads to."""
+    """Spread protection from protected nodes that were not walked as such, the root among them."""
     while late_count > 0:
         late_count -= 1
         node = late[late_count]
-        if state[node, 0] != UNSEEN:
+        if state[node, 0] > 0:
             continue
         for edge in range(first_edge[node], first_edge[node + 1]):
             target = edge_to[edge]
@@ -504,8 +508,8 @@ def turn_edges(
             retainer_from[slot] = node
 
 
-@kernel("int64(int64[:, ::1], int32[::1], int32[::1])")
-def group_rows(rows: Int64s, group: Int32s, slots: Int32s) -> int:
+@kernel("int64(int32[:, ::1], int32[::1], int32[::1])")
+def group_rows(rows: Int32s, group: Int32s, slots: Int32s) -> int:
     """Give equal rows the same group, groups numbered in order of appearance; returns the number of groups.
 
     ``slots`` is scratch, all -1, a power of two longer than twice the rows: open addressing, linear probing.
@@ -516,7 +520,7 @@ def group_rows(rows: Int64s, group: Int32s, slots: Int32s) -> int:
     for row in range(rows.shape[0]):
         mix = np.uint64(0x9E3779B97F4A7C15)
         for column in range(width):
-            mix = (mix ^ np.uint64(rows[row, column])) * np.uint64(0xFF51AFD7ED558CCD)
+            mix = (mix ^ np.uint64(np.uint32(rows[row, column]))) * np.uint64(0xFF51AFD7ED558CCD)
             mix ^= mix >> np.uint64(32)
         slot = np.int64(mix) & mask
         while True:
@@ -536,17 +540,18 @@ def group_rows(rows: Int64s, group: Int32s, slots: Int32s) -> int:
     return groups
 
 
-@kernel("void(int32[::1], int32[::1], uint8[::1], uint8[::1], uint8[::1], int32[::1], int32[::1])")
+@kernel("void(int32[::1], int32[::1], uint8[::1], uint8[::1], uint8[::1], uint8[::1], int32[::1], uint8[::1])")
 def spread_states(
     first_edge: Int32s,
     edge_to: Int32s,
-    edge_carries: Flags,
+    edge_kind: Flags,
+    kind_carries: Flags,
     node_carries: Flags,
     state: Flags,
     waiting: Int32s,
-    settled: Int32s,
+    settled: Flags,
 ) -> None:
-    """Spread state 1, then state 2, along carrying edges to carrying nodes; the first state to arrive stays.
+    """Spread state 1, then state 2, along edges of carrying kinds to carrying nodes; the first to arrive stays.
 
     ``state`` holds the known states (0: unknown) and receives the spread ones.  Scratch: ``waiting`` (n) and
     ``settled`` (n, zeros).
@@ -566,7 +571,7 @@ def spread_states(
             node = waiting[count]
             for edge in range(first_edge[node], first_edge[node + 1]):
                 target = edge_to[edge]
-                if edge_carries[edge] and settled[target] == 0:
+                if settled[target] == 0 and kind_carries[edge_kind[edge]]:
                     settled[target] = 1
                     if node_carries[target]:
                         state[target] = wave

@@ -125,7 +125,7 @@ class Snapshot:
     node_type uint8 (index into header.node_types), node_name int32 (string), node_id int64 (V8's),
     node_size int64 (bytes, as in the file), node_detachedness uint8 (0 unknown, 1 attached, 2 detached);
     first_edge int32 (n + 1); edge_type uint8, edge_name int32 (string, or index for elements and hidden),
-    edge_to int32 (ordinal); locations int64 (rows of node ordinal, script id, line, column; both 0-based).
+    edge_to int32 (ordinal); locations int32 (rows of node ordinal, script id, line, column; both 0-based).
     """
 
     header: Header
@@ -139,7 +139,7 @@ class Snapshot:
     edge_type: Bytes
     edge_name: Int32s
     edge_to: Int32s
-    locations: Int64s
+    locations: Int32s
 
     @property
     def node_count(self) -> int:
@@ -184,7 +184,7 @@ def parse_snapshot(
     sections = reader.find_sections()
     header = parse_header(reader, sections["snapshot"])
     with ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="heap-parse") as pool:
-        strings_task = pool.submit(_locate_strings, reader, sections["strings"])
+        strings_task = pool.submit(_locate_strings, reader, sections["strings"], release)
         nodes = _NodeColumns(header)
         edges = _EdgeColumns(header)
         reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes, pool, release)
@@ -350,7 +350,7 @@ class _LocationRows:
         fields = header.location_fields
         self._order = [fields.index(key) for key in ("object_index", "script_id", "line", "column")]
         self._header = header
-        self.rows = np.empty((count, 4), np.int64)
+        self.rows = np.empty((count, 4), np.int32)
 
     def store(self, rows: Int64s, count: int, at: int) -> int:
         picked = rows[:count, self._order]
@@ -359,48 +359,54 @@ class _LocationRows:
         )
         if bad.any():
             return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[0]
+        for at_column in (1, 2, 3):
+            if picked[:, at_column].max(initial=0) > columns.MAX_ORDINAL:
+                return int(np.argmax(picked[:, at_column])) * int(rows.shape[1]) + self._order[at_column]
         picked[:, 0] //= self._header.node_width
         self.rows[at : at + count] = picked
         return -1
 
     def explain(self, field: int, value: int) -> str:
+        what = self._header.location_fields[field]
         limit = self._header.node_count * self._header.node_width
-        return f"object_index {value:,}; expected a multiple of {self._header.node_width} below {limit:,}"
+        expected = f"; expected a multiple of {self._header.node_width} below {limit:,}"
+        return f"{what} {value:,}{expected if what == 'object_index' else ''}"
 
 
 def _read_locations(
     reader: SectionReader, header: Header, section: Section | None, pool: ThreadPoolExecutor, release: Release
-) -> Int64s:
+) -> Int32s:
     if section is None or not header.location_fields:
-        return np.empty((0, 4), np.int64)
+        return np.empty((0, 4), np.int32)
     width = len(header.location_fields)
     row_count = reader.count_numbers(section) // width
     try:
         sink = _LocationRows(header, row_count)
     except ValueError:
-        return np.empty((0, 4), np.int64)  # fields of another V8: locations are a convenience, not the graph
+        return np.empty((0, 4), np.int32)  # fields of another V8: locations are a convenience, not the graph
     reader.read_numbers(section, width, row_count, sink, pool, release)
     return sink.rows
 
 
-def _locate_strings(reader: SectionReader, section: Section) -> tuple[Strings, int]:
+def _locate_strings(reader: SectionReader, section: Section, release: Release) -> tuple[Strings, int]:
     """The string table and the position behind its closing bracket."""
     if reader.text[section.start : section.start + 1] != b"[":
         reader.fail(bytescan.NOT_A_STRING, section.start, "strings", "; expected an array of strings")
     at = reader.skip_space(section.start + 1)
-    all_starts, all_lengths = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    # Room for the shortest strings there can be; memory that is not written to costs nothing.
+    room = (reader.size - at) // len('"",') + 1
+    starts, lengths = np.empty(room, np.int64), np.empty(room, np.int32)
     if reader.text[at : at + 1] == b"]":
-        return Strings(reader.text, reader.view, all_starts[0], all_lengths[0]), at + 1
-    while True:
-        starts, lengths = np.empty(_STRING_BLOCK, np.int64), np.empty(_STRING_BLOCK, np.int32)
-        count, at, status = bytescan.locate_strings(reader.view, at, reader.size, starts, lengths)
-        if status not in (bytescan.DONE, bytescan.FULL):
-            seen = sum(map(len, all_starts)) + count
-            reader.fail(status, at, "strings", f" (after {seen:,} strings)")
-        all_starts.append(starts[:count])
-        all_lengths.append(lengths[:count])
-        if status == bytescan.DONE:
-            return Strings(reader.text, reader.view, np.concatenate(all_starts), np.concatenate(all_lengths)), at
+        return Strings(reader.text, reader.view, starts[:0], lengths[:0]), at + 1
+    seen, status = 0, bytescan.FULL
+    while status == bytescan.FULL:
+        block, first = slice(seen, seen + _STRING_BLOCK), at
+        count, at, status = bytescan.locate_strings(reader.view, at, reader.size, starts[block], lengths[block])
+        seen += count
+        release(first, at)
+    if status != bytescan.DONE:
+        reader.fail(status, at, "strings", f" (after {seen:,} strings)")
+    return Strings(reader.text, reader.view, starts[:seen], lengths[:seen]), at
 
 
 def _row_starts(reader: SectionReader, header: Header, section: Section, edge_counts: Int32s) -> Int32s:
