@@ -51,7 +51,7 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     "list-500": ("make_synthetic.js", "500", "list"),
     "synthetic-500": ("make_synthetic.js", "500"),
 }
-_LOCALES = "export const LOCALES=['en-US'],BUNDLED_LOCALES=['en-US'],DEFAULT_LOCALE='en-US',REMOTE_FETCH_PATTERN='',LOCAL_FETCH_PATTERN='';"
+_LOCALES = "export const LOCALES=['en-US'],BUNDLED_LOCALES=['en-US'],DEFAULT_LOCALE='en-US',REMOTE_FETCH_PATTERN='',LOCAL_FETCH_PATTERN='';"  # noqa: E501
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pytest_memory import baseline, metrics, results, spec
+from pytest_memory import baseline, markers, metrics, results, spec
 from pytest_memory.units import format_duration, format_size
 
 DOCS = Path(__file__).parent
@@ -39,8 +39,8 @@ def options_page() -> str:
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += ["", "## Markers", ""]
-    lines += [f"- `{signature}`: {text}." for signature, text in spec.MARKER_HELP]
-    for marker, keywords in (("node_app", spec.NODE_APP_KEYWORDS), ("no_leaks", spec.NO_LEAKS_KEYWORDS)):
+    lines += [f"- `{signature}`: {text}." for signature, text in markers.MARKER_HELP]
+    for marker, keywords in (("node_app", markers.NODE_APP_KEYWORDS), ("no_leaks", markers.NO_LEAKS_KEYWORDS)):
         lines += ["", f"### Keywords of `{marker}`", "", "| keyword | meaning |", "|---|---|"]
         lines += [f"| `{keyword}` | {meaning} |" for keyword, meaning in keywords.items()]
     return "\n".join(lines) + "\n"

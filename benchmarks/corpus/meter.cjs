@@ -4,7 +4,6 @@
  * memory of the process and of its worker threads after forced collections. Needs --expose-gc; opens no port.
  */
 const fs = require('node:fs');
-const v8 = require('node:v8');
 const { Session } = require('node:inspector');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { isMainThread } = require('node:worker_threads');
@@ -85,10 +84,9 @@ async function measure() {
 
 // The preload runs in worker threads too; only the main thread of the app answers.
 if (isMainThread && process.send) {
-  process.on('message', async ({ id, snapshot }) => {
+  process.on('message', async ({ id }) => {
     try {
-      if (snapshot) await settle();
-      process.send({ id, ...(snapshot ? { file: v8.writeHeapSnapshot(snapshot) } : await measure()) });
+      process.send({ id, ...(await measure()) });
     } catch (error) {
       process.send({ id, error: error.message });
     }

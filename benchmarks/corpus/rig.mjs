@@ -1,5 +1,5 @@
 /**
- * Starts a corpus app, loads it over HTTP and reads its meter: what the verifier and the class census share.
+ * Starts a corpus app, loads it over HTTP and reads its meter; `verify.mjs` is its user.
  *
  * It is deliberately independent of pytest-memory: Node's own HTTP client, IPC instead of the inspector, and
  * no code in common, so that ground truth and verdict cannot share a mistake.
@@ -20,8 +20,7 @@ const MEASURE_MS = 60_000;
 const REQUEST_MS = 30_000;
 
 // Optimized code comes and goes by 100-300 KB. A leak does not depend on it, so the meter runs without; Maglev
-// is on by default from Node 22. Bytecode flushing stays on: without it V8's compilation cache keeps every
-// script an app compiles, which would make a leak of healthy code.
+// is on by default from Node 22.
 const QUIET_FLAGS = ['--no-opt'];
 if (Number(process.versions.node.split('.')[0]) >= 22) QUIET_FLAGS.push('--no-maglev');
 
@@ -86,7 +85,7 @@ async function untilPrinted(stream, pattern) {
   if (!pattern.test(text)) throw new Error(`ended without ${pattern}: ${text.slice(-500)}`);
 }
 
-/** A started app: `load`, `measure`, `snapshot`, `stop`. */
+/** A started app: `load`, `measure`, `stop`. */
 export class App {
   static async start(record, variant) {
     for (let attempt = 1; ; attempt++) {
@@ -174,15 +173,10 @@ export class App {
 
   /** One reading of the meter, after forced collections. */
   measure() {
-    return this.#ask({});
+    return this.#ask();
   }
 
-  /** Write a heap snapshot of the main thread to `file`. */
-  snapshot(file) {
-    return this.#ask({ snapshot: file });
-  }
-
-  #ask(message) {
+  #ask() {
     const id = ++this.nextId;
     return new Promise((resolve, reject) => {
       const onMessage = (answer) => {
@@ -194,7 +188,7 @@ export class App {
       };
       const late = setTimeout(() => reject(new Error(`the meter did not answer in ${MEASURE_MS} ms`)), MEASURE_MS);
       this.child.on('message', onMessage);
-      this.child.send({ id, ...message });
+      this.child.send({ id });
     });
   }
 

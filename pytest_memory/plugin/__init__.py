@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_memory import spec
+from pytest_memory import markers, spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
 from pytest_memory.plugin.fixtures import (
     heap_snapshot,
@@ -60,7 +60,7 @@ def _with_default(option: spec.Option) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for signature, text in spec.MARKER_HELP:
+    for signature, text in markers.MARKER_HELP:
         config.addinivalue_line("markers", f"{signature}: {text}")
     try:
         config.stash[SESSION] = MemorySession(
@@ -111,18 +111,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session = config.stash[SESSION]
     problems: list[str] = []
     for item in items:
-        markers = [marker for marker in item.iter_markers() if marker.name in spec.MARKERS]
-        if not markers:
+        ours = [marker for marker in item.iter_markers() if marker.name in markers.MARKERS]
+        if not ours:
             continue
-        for marker in markers:
+        for marker in ours:
             try:
-                spec.check_marker(marker.name, marker.args, marker.kwargs)
+                markers.check_marker(marker.name, marker.args, marker.kwargs)
                 if marker.name == "node_app":
                     wanted_app_of(item, session)
             except ConfigError as error:
                 problems.append(f"{item.nodeid}: {error}")
         names = getattr(item, "fixturenames", None)
-        limited = any(marker.name in LIMIT_MARKERS for marker in markers)
+        limited = any(marker.name in LIMIT_MARKERS for marker in ours)
         if limited and names is not None and "memory_monitor" not in names:
             names.append("memory_monitor")
     if problems:
