@@ -5,7 +5,7 @@
  *
  *     node verify.mjs [--only leaky|fixed] [case ...]   measure (default: all cases) and update the manifest;
  *                                                       with --only, print one variant and write nothing
- *     node verify.mjs --refresh                         judge again and take over changed descriptions; measures nothing
+ *     node verify.mjs --refresh                         judge again, take over changed descriptions
  *     node verify.mjs --check                           say what is not measured, not valid or not up to date
  *
  * A run is: a warm-up, four segments of load, and a reading of the meter (meter.cjs) after forced collections
@@ -44,7 +44,10 @@ const READINGS = ['heapUsed', 'external', 'arrayBuffers', 'rss', 'workerHeapUsed
 const COUNTS = new Set(['workers', 'handles', 'fds']);
 
 const mean = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
-const median = (numbers) => mean([...numbers].sort((a, b) => a - b).slice((numbers.length - 1) >> 1, (numbers.length >> 1) + 1));
+const median = (numbers) => {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return mean(sorted.slice((sorted.length - 1) >> 1, (sorted.length >> 1) + 1));
+};
 const round = (number, digits) => Number(number.toFixed(digits));
 
 /** Load for the meter: the declared load after a warm-up of three rounds, unless the case's `verify` block differs. */
