@@ -51,6 +51,7 @@ class ConfigError(PytestMemoryError):
     slugs: ClassVar[tuple[str, ...]] = (
         "config",
         "config-unit",
+        "config-expression",
         "config-marker",
         "config-option",
         "config-file",

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.classcount import MAX_HEAP_BYTES, count_classes
 from pytest_memory.errors import AppError, ConfigError, InspectorError, LoadError
+from pytest_memory.expression import repeat_in_app
 from pytest_memory.judge import worst
-from pytest_memory.judge.counts import Look, growing_classes
+from pytest_memory.judge.counts import Look, counts_decide, growing_classes, judge_counts
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, is_warm, next_step
 from pytest_memory.model import (
     Artifact,
@@ -54,7 +55,7 @@ class LeakTestedApp(SettledApp, Protocol):
     @property
     def spec(self) -> Any: ...
     def check(self) -> None: ...
-    def evaluate(self, js: str) -> Any: ...
+    def evaluate(self, js: str, *, timeout_s: float = ..., await_promise: bool = ...) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class LeakResult:
 
 def run_leak_test(
     app: LeakTestedApp,
-    operation: Callable[[], Any],
+    operation: Callable[[], Any] | str,
     *,
     unit: str = "request",
     limit: Limit | str | None = None,
@@ -98,6 +99,7 @@ def run_leak_test(
 
     ``operation`` does one portion of work: when it returns a load result (or ``counter``, requests and errors so
     far, moves meanwhile), requests are the units and failed requests the errors; otherwise a call is one ``unit``.
+    A text is a JavaScript expression, evaluated in the app; each evaluation is one unit.
     ``rounds`` is the least number of rounds, ``max_duration`` seconds or text.  ``quiet`` keeps other observers
     off the app while it settles.
 
@@ -105,6 +107,8 @@ def run_leak_test(
     and errors of the operation itself, are raised.
     """
     plan = _make_plan(app, unit, limit, rounds, max_rounds, max_duration, precise, kinds)
+    if isinstance(operation, str):
+        operation = repeat_in_app(app, operation)
     return _Driver(app, operation, plan, counter, quiet, clock, sleep).run()
 
 
@@ -170,7 +174,7 @@ class _Driver:
         while True:
             step = next_step(self._plan, self._history)
             if isinstance(step, Stop):
-                return self._result(step, self._grown_classes(step))
+                return self._result(step, self._look(step.estimates))
             try:
                 self._carry_out(step)
             except AppError:
@@ -262,13 +266,16 @@ class _Driver:
         else:
             self._history = replace(history, warmup=(*history.warmup, done))
 
-    def _grown_classes(self, stop: Stop) -> tuple[ClassDelta, ...]:
-        """What a leaking heap is made of: classes counted a few times, after the last size has been read."""
-        leaks = any(estimate.kind == "heap" and estimate.outcome == "critical" for estimate in stop.estimates)
-        if not leaks or self._history.died or self._heap_bytes() > MAX_HEAP_BYTES:
-            return ()
+    def _look(self, estimates: Sequence[LeakEstimate]) -> list[Look]:
+        """Objects by class, counted a few times with work between, after the last size has been read: what a leaking
+        heap is made of, or what decides where its size could not."""
+        heaps = [one for one in estimates if one.kind == "heap"]
+        if not any(one.outcome == "critical" or counts_decide(one) for one in heaps):
+            return []
+        if self._history.died or self._heap_bytes() > MAX_HEAP_BYTES:
+            return []
         if self._call_s() > _NAMING_BUDGET_S / _LOOKS:
-            return ()  # the leak has slowed the app down so much that three more calls would take too long
+            return []  # the leak has slowed the app down so much that three more calls would take too long
         # Enough work that one object in fifty units shows, not so much that naming takes longer than finding.
         repeat = max(1, min(self._history.last_repeat, 4))
         looks: list[Look] = []
@@ -280,8 +287,8 @@ class _Driver:
                 if len(looks) < _LOOKS:
                     units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
         except (AppError, InspectorError, LoadError):
-            return ()  # the verdict stands; only its illustration is missing
-        return growing_classes(looks)
+            return []  # the verdict of the sizes stands; only its illustration is missing
+        return looks
 
     def _call_s(self) -> float:
         """How long one call of the operation took in the last round of work."""
@@ -291,10 +298,10 @@ class _Driver:
     def _heap_bytes(self) -> int:
         return self._history.rounds[-1].memory.heap_used_bytes
 
-    def _result(self, stop: Stop, class_deltas: tuple[ClassDelta, ...]) -> LeakResult:
+    def _result(self, stop: Stop, looks: Sequence[Look]) -> LeakResult:
         return LeakResult(
-            estimates=stop.estimates,
-            class_deltas=class_deltas,
+            estimates=judge_counts(stop.estimates, looks),
+            class_deltas=growing_classes(looks),
             rounds=self._history.rounds,
             warmup=self._history.warmup,
             unit=self._plan.unit,

@@ -298,14 +298,18 @@ class MemoryMonitor:
 
     # --- leak tests ---
 
-    def leak_test(self, operation: Callable[[], Any], *, unit: str = "request", **options: Any) -> LeakResult:
+    def leak_test(self, operation: Callable[[], Any] | str, *, unit: str = "request", **options: Any) -> LeakResult:
         """Run ``operation`` in rounds until it is clear whether memory grows with the work.
 
-        ``operation`` is one portion of work: a call that returns a load result (its requests are the units), or
-        anything else (one unit a call).  Options are those of ``@pytest.mark.no_leaks``.  See `leaktest`."""
+        ``operation`` is one portion of work: a call that returns a load result (its requests are the units), any
+        other call (one unit each), or a JavaScript expression that is evaluated in the app (one unit each).  Options
+        are those of ``@pytest.mark.no_leaks``.  See `leaktest`."""
+        from pytest_memory.expression import repeat_in_app
         from pytest_memory.leakrun import run_leak_test
 
         sampler = self._active()
+        if isinstance(operation, str):
+            operation = repeat_in_app(self.app, operation)
         options = {"limit": self._no_leaks, **self.leak_options, **options}
         began = sampler.now_s
         result = run_leak_test(

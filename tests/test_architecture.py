@@ -40,6 +40,7 @@ FLOORS = {
     "pytest_memory.report.advice": 4,
     "pytest_memory.settle": 5,
     "pytest_memory.classcount": 5,
+    "pytest_memory.expression": 5,
     "pytest_memory.sampler": 5,
     "pytest_memory.environment": 5,
     "pytest_memory.store": 5,

@@ -208,9 +208,10 @@ REASONS: Mapping[str, Reason] = {
     "grows": Reason(phrase="grows steadily with the work"),
     "staircase": Reason(phrase="grows in steps, as the tables of a filling collection do"),
     "grows-between-rests": Reason(phrase="each rest gives back less than was added before it"),
+    "counted": Reason(phrase="its size is at the edge of the noise, but its objects add up with the work"),
     "no-units": Reason(
         phrase="no work was done in the rounds",
-        hint="let the leak test's function do work: one unit of it, or return how many",
+        hint="let the leak test's function do work, and return the load result where it loads the app",
     ),
     "too-short": Reason(
         phrase="too little work to tell",
