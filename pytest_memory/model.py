@@ -27,7 +27,8 @@ GcKind = Literal["scavenge", "minor-mark-compact", "mark-compact", "incremental"
 class Sample:
     """One look at one process.  ``t_s`` counts from the start of the monitor; ``late_s`` is how far behind its
     schedule the sample was taken; ``blocked`` says that the event loop did not answer, so only what the
-    operating system knows was measured."""
+    operating system knows was measured.  ``loop_delay_s`` is how late the event loop was at worst since the sample
+    before; None where no delay ended since then (it is looked at every 20 ms)."""
 
     t_s: float
     pid: int

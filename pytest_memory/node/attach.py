@@ -219,8 +219,19 @@ def _likely_inspector_ports(process: psutil.Process, ports: set[int]) -> set[int
     if any(word.startswith("--inspect") and not _QUIET_FLAG.match(word) for word in words):
         return ports
     # Cluster workers are told the port to use should their primary's inspector be open.
-    told = {int(match[1]) for word in words if (match := _INSPECT_PORT_FLAG.fullmatch(word))}
-    return ports & (told | set(range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10)))
+    return ports & {*_told_ports(words), *range(DEFAULT_INSPECTOR_PORT, DEFAULT_INSPECTOR_PORT + 10)}
+
+
+def _told_ports(words: Iterable[str]) -> list[int]:
+    return [int(match[1]) for word in words if (match := _INSPECT_PORT_FLAG.fullmatch(word))]
+
+
+def _signal_port(process: psutil.Process) -> int:
+    """The port SIGUSR1 opens: the one a flag names (the last counts; 0 is any), else node's default."""
+    try:
+        return (_told_ports(process.cmdline()) or [DEFAULT_INSPECTOR_PORT])[-1]
+    except psutil.Error:
+        return DEFAULT_INSPECTOR_PORT
 
 
 def _open_by_signal(process: psutil.Process, before: set[int]) -> str | None:
@@ -253,9 +264,10 @@ def _move_inspector(process: psutil.Process, url: str, before: set[int]) -> str:
 
 
 def _no_inspector(process: psutil.Process) -> InspectorError:
-    holder = port_owner(DEFAULT_INSPECTOR_PORT)
+    port = _signal_port(process)
+    holder = port_owner(port)
     if holder is not None and holder.pid != process.pid:
-        hint = f"port {DEFAULT_INSPECTOR_PORT}, which SIGUSR1 opens, is taken by {describe(holder)}"
+        hint = f"port {port}, which SIGUSR1 opens, is taken by {describe(holder)}"
     else:
         hint = "a SIGUSR1 handler of the app, or --permission, keeps node from opening one: start it with --inspect"
     return InspectorError(

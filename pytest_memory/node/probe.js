@@ -22,9 +22,41 @@
       held += 1;
     }
   });
-  const delay = monitorEventLoopDelay({ resolution: 20 });
-  const resume = () => { observer.observe({ entryTypes: ['gc'] }); delay.enable(); return true; };
-  const pause = () => { observer.disconnect(); delay.disable(); delay.reset(); return true; };
+  // The event loop's delay since the last reading.  A histogram forgets its last tick when it is reset: one alone would
+  // lose the delay under way at each reading, and at short intervals never hold one.  Of two, the one that has run
+  // for longer tells a delay that spans readings, by a maximum that rises; the other what came since it was reset.
+  const RESOLUTION_MS = 20;
+  let older = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  let younger = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  let seen = 0; // the maximum of `older` at the last reading
+  const worstDelay = () => {
+    const sure = younger.count > 0;
+    let worst = older.count > 0 && older.max > seen ? older.max : -1;
+    if (sure && younger.max > worst) worst = younger.max;
+    if (sure) {
+      const swapped = older;
+      older = younger;
+      younger = swapped;
+      younger.reset();
+    }
+    seen = older.count > 0 ? older.max : 0;
+    return worst < 0 ? -1 : Math.max(0, worst / 1e6 - RESOLUTION_MS);
+  };
+  const resume = () => {
+    observer.observe({ entryTypes: ['gc'] });
+    older.enable();
+    younger.enable();
+    return true;
+  };
+  const pause = () => {
+    observer.disconnect();
+    for (const histogram of [older, younger]) {
+      histogram.disable();
+      histogram.reset();
+    }
+    seen = 0;
+    return true;
+  };
   resume();
   const activeResources = process.getActiveResourcesInfo ? process.getActiveResourcesInfo.bind(process) : null;
   const memoryUsage = process.memoryUsage;
@@ -33,8 +65,7 @@
     //     gc events dropped, then (start_ms, duration_ms, kind) of each GC event since the last reading]
     read(withHandles) {
       const usage = memoryUsage();
-      const worst = delay.count === 0 ? -1 : delay.max / 1e6;
-      delay.reset();
+      const worst = worstDelay();
       const out = [performance.now(), usage.heapUsed, usage.heapTotal, usage.external, usage.arrayBuffers, worst,
         withHandles && activeResources ? activeResources().length : -1, dropped];
       for (let at = 0; at < held * 3; at += 1) out.push(ring[at]);

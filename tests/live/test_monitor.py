@@ -19,18 +19,28 @@ MakeSpec = Callable[..., AppSpec]
 KEPT_BYTES = 8_000_000
 
 
+EVERY_KIND = ("rss_bytes", "heap_used_bytes", "heap_total_bytes", "external_bytes", "array_buffers_bytes", "fds")
+
+
 def test_samples_hold_every_kind_of_memory(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.02) as monitor:
         for _ in range(50):
             app.client.get("/")
-        wait_until(lambda: len(monitor.samples) >= 10)
-    sample = monitor.samples[0]
+        assert wait_until(lambda: any(all(getattr(s, name) for name in EVERY_KIND) for s in monitor.samples))
+        assert wait_until(lambda: len(monitor.samples) >= 10)
+    sample = next(s for s in monitor.samples if all(getattr(s, name) for name in EVERY_KIND))
     assert sample.pid == app.pid
-    for name in ("rss_bytes", "heap_used_bytes", "heap_total_bytes", "external_bytes", "array_buffers_bytes", "fds"):
-        assert getattr(sample, name) > 0, name
     assert sample.heap_used_bytes < sample.heap_total_bytes < sample.rss_bytes
-    assert any(later.loop_delay_s is not None for later in monitor.samples)
     assert [s.t_s for s in monitor.samples] == sorted(s.t_s for s in monitor.samples)
+
+
+@pytest.mark.parametrize("interval_s", [0.01, 0.02, 0.1])
+def test_the_delay_of_the_event_loop_is_seen_at_every_interval(make_spec: MakeSpec, interval_s: float) -> None:
+    """Also one that spans many samples: JavaScript that keeps the loop busy does not keep the samples from coming."""
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=interval_s) as monitor:
+        assert wait_until(lambda: sum(sample.loop_delay_s is not None for sample in monitor.samples) >= 3)
+        app.evaluate("{ const end = Date.now() + 700; while (Date.now() < end); }")
+        assert wait_until(lambda: any((sample.loop_delay_s or 0) > 0.6 for sample in monitor.samples))
 
 
 def test_growth_is_what_the_app_keeps_and_not_its_garbage(make_spec: MakeSpec) -> None:
@@ -65,7 +75,7 @@ def test_collections_of_the_app_are_seen_and_our_own_are_not_counted(make_spec: 
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
         monitor.settle()
         app.evaluate(churn)
-        wait_until(lambda: any(not event.forced for event in monitor.gc_events))
+        assert wait_until(lambda: any(not event.forced for event in monitor.gc_events))
     own = [event for event in monitor.gc_events if not event.forced]
     assert {event.kind for event in own} <= {"scavenge", "minor-mark-compact", "mark-compact", "incremental"}
     assert all(0 < event.duration_s < 5 for event in own)
@@ -79,8 +89,8 @@ def test_a_blocked_event_loop_does_not_stop_the_samples_and_is_said(make_spec: M
             "Runtime.evaluate",
             {"expression": "require('child_process').execSync('sleep 1.5'); 0", "includeCommandLineAPI": True},
         )
-        wait_until(lambda: sum(sample.blocked for sample in monitor.samples) >= 3)
-        wait_until(lambda: not monitor.samples[-1].blocked)
+        assert wait_until(lambda: sum(sample.blocked for sample in monitor.samples) >= 3)
+        assert wait_until(lambda: not monitor.samples[-1].blocked)
     blocked = [sample for sample in monitor.samples if sample.blocked]
     assert all(sample.rss_bytes for sample in blocked)
     assert all(sample.heap_used_bytes is None for sample in blocked)
@@ -92,7 +102,7 @@ def test_an_app_that_dies_is_recorded_with_its_last_samples(make_spec: MakeSpec)
         monitor = MemoryMonitor(app, interval=0.05).start()
         with pytest.raises(Exception, match=r"."):
             app.client.get("/die")
-        wait_until(lambda: not app.alive)
+        assert wait_until(lambda: not app.alive)
         monitor.stop()
     assert monitor.app_died
     assert monitor.app_info.exit_status == 7
@@ -107,7 +117,7 @@ def test_an_app_killed_from_outside_is_no_hang(make_spec: MakeSpec) -> None:
         import psutil
 
         psutil.Process(app.pid).kill()
-        wait_until(lambda: not app.alive)
+        assert wait_until(lambda: not app.alive)
         began = time.monotonic()
         monitor.stop()
         assert time.monotonic() - began < 20
@@ -124,7 +134,7 @@ def test_a_restarted_app_is_noticed(make_spec: MakeSpec) -> None:
 
 def test_worker_heaps_count_as_heap(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("threads.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
-        wait_until(lambda: any(sample.worker_heap_used_bytes for sample in monitor.samples))
+        assert wait_until(lambda: any(sample.worker_heap_used_bytes for sample in monitor.samples))
     assert monitor.end_memory is not None
     assert monitor.end_memory.worker_heap_used_bytes > 500_000
 
@@ -145,7 +155,7 @@ def test_a_failing_callback_is_said_and_costs_no_samples(make_spec: MakeSpec) ->
 
     with NodeApp.start(make_spec("grower.js")) as app:
         monitor = MemoryMonitor(app, interval=0.02, on_sample=fail).start()
-        wait_until(lambda: len(monitor.samples) >= 5)
+        assert wait_until(lambda: len(monitor.samples) >= 5)
         with pytest.warns(match="callback broke"):
             monitor.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 import psutil
 import pytest
-from support.apps import APPS, wait_until
+from support.apps import APPS, choose_adjacent_ports, wait_until
 
 from pytest_memory.errors import AppError, ConfigError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.attach import find_or_open_inspector
@@ -166,14 +167,45 @@ def test_the_workers_of_an_attached_cluster_can_be_asked(run_foreign: RunForeign
         assert app.inspector_of(pid).evaluate("process.pid") == pid
 
 
-def test_the_workers_of_an_inspected_cluster_are_found_where_they_are(run_foreign: RunForeign, attach: Attach) -> None:
-    foreign = run_foreign("cluster.js", f"--inspect=127.0.0.1:{choose_free_port()}")
-    assert wait_until(lambda: httpx.get(foreign.url, trust_env=False).status_code == 200)
+def run_inspected_cluster(run_foreign: RunForeign, inspector_port: int) -> tuple[Foreign, list[psutil.Process]]:
+    """A cluster whose primary has its inspector at this port, and its workers, which node gives the two ports after."""
+    foreign = run_foreign("cluster.js", f"--inspect=127.0.0.1:{inspector_port}")
     primary = psutil.Process(foreign.pid)
-    assert wait_until(lambda: [len(listening_ports(worker)) for worker in primary.children()] == [1, 1])
+    assert wait_until(lambda: len(primary.children()) == 2)
+    workers = sorted(primary.children(), key=inspect_port)
+    assert [inspect_port(worker) for worker in workers] == [inspector_port + 1, inspector_port + 2]
+    return foreign, workers
+
+
+def inspect_port(worker: psutil.Process) -> int:
+    """The port node has told a cluster worker to inspect at."""
+    assert wait_until(lambda: "NODE_UNIQUE_ID" in worker.environ() and len(worker.cmdline()) > 1)
+    return next(int(word.split("=")[1]) for word in worker.cmdline() if word.startswith("--inspect-port="))
+
+
+def test_the_workers_of_an_inspected_cluster_are_found_where_they_are(run_foreign: RunForeign, attach: Attach) -> None:
+    # A worker whose port is taken goes on without an inspector: all three have to be free.
+    foreign, workers = run_inspected_cluster(run_foreign, choose_adjacent_ports(3))
+    assert wait_until(lambda: all(len(listening_ports(worker)) == 1 for worker in workers))
     app = attach(foreign.pid)
-    asked = [record for record in app.processes if record.role == "cluster-worker"]
-    assert [app.inspector_of(record.pid).evaluate("process.pid") for record in asked] == [r.pid for r in asked]
+    asked = [record.pid for record in app.processes if record.role == "cluster-worker"]
+    assert sorted(asked) == sorted(worker.pid for worker in workers)
+    assert [app.inspector_of(pid).evaluate("process.pid") for pid in asked] == asked
+
+
+def test_a_worker_whose_inspector_port_is_taken_says_by_whom(
+    run_foreign: RunForeign, attach: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_memory.node.attach._SIGNAL_TIMEOUT_S", 0.5)
+    port = choose_adjacent_ports(3)
+    with socket.create_server(("127.0.0.1", port + 1)):
+        foreign, (without, other) = run_inspected_cluster(run_foreign, port)
+        assert wait_until(lambda: listening_ports(other) == {port + 2})
+        app = attach(foreign.pid)
+        with pytest.raises(InspectorError, match="opened no inspector") as error:
+            app.inspector_of(without.pid)
+        assert f"port {port + 1}, which SIGUSR1 opens, is taken by pid {os.getpid()}" in str(error.value.hint)
+        assert app.inspector_of(other.pid).evaluate("process.pid") == other.pid
 
 
 def test_children_of_an_attached_app_are_not_signalled(run_foreign: RunForeign, attach: Attach) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +17,30 @@ from pytest_memory.node.command import ANNOUNCE_VARIABLE
 APPS = Path(__file__).parent.parent / "apps"
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> bool:
-    """Whether the condition became true in time: for what another process does, which nobody announces."""
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> bool:
+    """Whether the condition became true in time: for what another process does, which nobody announces.
+
+    The time is what a machine busy with other things may need; it is spent only where something is wrong.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
     return True
+
+
+def choose_adjacent_ports(count: int) -> int:
+    """The first of so many free ports in a row, below those the system hands out to anybody who asks."""
+    for first in random.sample(range(20000, 32000, count), 500):
+        try:
+            with contextlib.ExitStack() as held:
+                for port in range(first, first + count):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError(f"no {count} ports in a row are free between 20000 and 32000")
 
 
 def marked_processes(announce_prefix: str) -> list[psutil.Process]:
