@@ -8,6 +8,10 @@ First a baseline is written (``--baseline-runs`` measurements of it), then each 
 10 % more settled heap, and with 200 bytes kept by each request, in turns.  Printed are the breaches of each, and for
 every metric how far unchanged runs lay from the baseline: what the numbers in pytest_memory/metrics.py claim.
 Exit status 1 when a bar is missed.
+
+A whole measurement takes half an hour.  In pieces: ``--keep DIR`` keeps the baseline and the results of every run,
+``--for 240`` begins no further run after so many seconds (exit status 3: not finished), and the same command again
+goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -31,6 +36,7 @@ from pytest_memory import baseline_file, metrics
 SUITE = Path(__file__).parent / "baseline_suite"
 PLANTS = ("unchanged", "heap +10 %", "200 B/request")
 RUN_TIMEOUT_S = 900
+NOT_FINISHED = 3
 
 
 @dataclass
@@ -46,50 +52,65 @@ class Tally:
 
 def main() -> int:
     arguments = parse_arguments()
-    tallies = {plant: Tally() for plant in PLANTS if plant in arguments.plants}
-    with tempfile.TemporaryDirectory(prefix="baseline-noise-") as directory:
-        scratch = Path(directory)
-        baseline = arguments.baseline or scratch / "baseline.json"
-        for _ in range(arguments.baseline_runs):
-            run_suite(scratch, baseline, "unchanged", arguments.tests, update=True)
+    with contextlib.ExitStack() as stack:
+        kept = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="baseline-noise-")))
+        kept.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: report what there is
-            for number, (plant, tally) in itertools.product(range(arguments.runs), tallies.items()):
-                began = time.monotonic()
-                count(tally, run_suite(scratch, baseline, plant, arguments.tests))
-                took_s = time.monotonic() - began
-                print(
-                    f"{number + 1}/{arguments.runs} {plant}: {tally.found} of {tally.runs} found, {took_s:.0f} s",
-                    flush=True,
-                )
+            measure(kept, arguments)
+        tallies = {plant: tally(kept, plant) for plant in PLANTS if plant in arguments.plants}
     report(tallies)
+    if any(tally.runs < arguments.runs for tally in tallies.values()):
+        return NOT_FINISHED
     return 0 if all(met(plant, tally) for plant, tally in tallies.items()) else 1
+
+
+def measure(kept: Path, arguments: argparse.Namespace) -> None:
+    """Make every run that ``kept`` does not hold yet: the baseline's first, then the plants in turns."""
+    deadline = time.monotonic() + arguments.for_s
+    plants = [plant for plant in PLANTS if plant in arguments.plants]
+    runs = [("baseline", number) for number in range(arguments.baseline_runs)]
+    runs += [(plant, number) for number, plant in itertools.product(range(arguments.runs), plants)]
+    for plant, number in runs:
+        file = run_file(kept, plant, number)
+        if file.exists():
+            continue
+        if time.monotonic() > deadline:
+            return
+        began = time.monotonic()
+        run_suite(kept / "baseline.json", file, plant, arguments.tests)
+        print(f"{file.stem}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def run_file(kept: Path, plant: str, number: int) -> Path:
+    return kept / f"{re.sub('[^a-zA-Z0-9]+', '-', plant).strip('-')}.{number + 1:03}.json"
+
+
+def tally(kept: Path, plant: str) -> Tally:
+    """What all kept runs of a plant came to."""
+    counted = Tally()
+    for file in sorted(kept.glob(run_file(kept, plant, 0).name.replace("001", "*"))):
+        count(counted, json.loads(file.read_text(encoding="utf-8"))["results"])
+    return counted
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="runs of each plant (default 20)")
     parser.add_argument("--baseline-runs", type=int, default=3, help="measurements in the baseline (default 3)")
-    parser.add_argument("--baseline", type=Path, help="keep the baseline in this file, or use the one there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all runs there, and go on with what is there")
+    parser.add_argument("--for", dest="for_s", type=float, default=float("inf"), metavar="S", help="begin no run after")
     parser.add_argument("--tests", default="test", metavar="EXPRESSION", help="pytest's -k (default: all)")
     parser.add_argument("--plants", nargs="+", choices=PLANTS, default=PLANTS, metavar="PLANT")
     return parser.parse_args()
 
 
-def run_suite(scratch: Path, baseline: Path, plant: str, tests: str, *, update: bool = False) -> list[dict[str, Any]]:
-    """One pytest run of the suite; its results."""
-    file = scratch / "results.json"
-    file.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-k",
-        tests,
-        f"--memory-baseline={baseline}",
-        f"--memory-json={file}",
-    ]
-    if update:
+def run_suite(baseline: Path, file: Path, plant: str, tests: str) -> None:
+    """One pytest run of the suite; ``file`` appears under its name when the run was whole."""
+    unfinished = file.with_suffix(".part")
+    unfinished.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-k", tests]
+    command += [f"--memory-baseline={baseline.absolute()}", f"--memory-json={unfinished.absolute()}"]
+    if plant == "baseline":
         command.append("--memory-baseline-update")
     done = subprocess.run(
         command,
@@ -100,10 +121,9 @@ def run_suite(scratch: Path, baseline: Path, plant: str, tests: str, *, update: 
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    if done.returncode not in (0, 1) or (update and done.returncode) or not file.is_file():
+    if done.returncode not in (0, 1) or (plant == "baseline" and done.returncode) or not unfinished.is_file():
         raise SystemExit(f"the suite did not run (status {done.returncode}):\n{done.stdout}\n{done.stderr}")
-    results: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["results"]
-    return results
+    unfinished.replace(file)
 
 
 def planted(baseline: Path, plant: str) -> dict[str, str]:
