@@ -12,7 +12,7 @@ from dataclasses import replace
 from pytest_memory import environment, judge, spec
 from pytest_memory.errors import AppError, PytestMemoryError
 from pytest_memory.judge.limits import HealthThresholds, LimitSetting, Measured, judge_limits
-from pytest_memory.model import Artifact, Check, ClassDelta, Finding, RunResult
+from pytest_memory.model import Artifact, Check, ClassDelta, Finding, Note, RunResult
 from pytest_memory.monitor import MemoryMonitor
 
 
@@ -56,14 +56,18 @@ def judge_monitor(
         app_died=monitor.app_died,
         app_restarted=monitor.app_restarted,
         doubts=monitor.doubts,
+        shared_machine=worker_count > 1,
     )
     checks = list(judge_limits(measured, limits_from(settings), health_from(settings)))
     if leak_test_expected and not monitor.leak_results:
         checks.append(Check(metric="no_leaks", outcome="not-measured", reason="no-leak-test", unit="count"))
     leaks = [estimate for result in monitor.leak_results for estimate in result.estimates]
     checks.extend(check for result in monitor.leak_results for check in result.checks)
+    record = monitor.record(test_id, tool=tool)
+    notes = (Note(slug="shared-machine"),) if worker_count > 1 and _has_times(record) else ()
     return replace(
-        monitor.record(test_id, tool=tool),
+        record,
+        notes=(*record.notes, *notes),
         verdict=judge.combine(checks, leaks),
         environment=environment.describe(
             node_version=monitor.app_info.node_version,
@@ -74,6 +78,10 @@ def judge_monitor(
         findings=(*_app_findings(monitor.app_error), *findings, *(f for r in monitor.leak_results for f in r.findings)),
         artifacts=(*artifacts, *(a for r in monitor.leak_results for a in r.artifacts)),
     )
+
+
+def _has_times(result: RunResult) -> bool:
+    return bool(result.load or result.gc_events)
 
 
 def not_measured(test_id: str, error: PytestMemoryError, *, tool: str = "pytest") -> RunResult:

@@ -184,7 +184,9 @@ class MemorySession:
 
         if path := environ.get("GITHUB_STEP_SUMMARY"):
             github.append_step_summary(self.document(), Path(path))
-        return github.annotation_lines(self.results, self._locations)
+        # pytest counts from its root directory, GitHub from the top of the checkout.
+        inside = github.path_in_checkout(self.root, environ.get("GITHUB_WORKSPACE", ""))
+        return github.annotation_lines(self.results, self._locations, directory=inside)
 
     # --- snapshots ---
 

@@ -46,7 +46,8 @@ class Measured:
     """What a measured window offers to the judge.
 
     ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
-    trusted, with the reason code ("rss-after-snapshot", "not-settled")."""
+    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``shared_machine`` says that other tests ran
+    at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
     gc_events: Sequence[GcEvent] = ()
@@ -55,6 +56,7 @@ class Measured:
     app_died: bool = False
     app_restarted: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
+    shared_machine: bool = False
 
 
 def judge_limits(measured: Measured, limits: Sequence[LimitSetting], health: HealthThresholds) -> tuple[Check, ...]:
@@ -156,6 +158,8 @@ def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str
     if not measured.gc_observed:
         return _check(setting, "inconclusive", "no-samples", None, unit)
     over = value > setting.limit.value
+    if over and unit == "s" and measured.shared_machine:
+        return _check(setting, "inconclusive", "shared-machine", value, unit)
     return _check(setting, "critical" if over else "pass", "over-limit" if over else "within-limit", value, unit)
 
 

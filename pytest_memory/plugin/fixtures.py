@@ -12,6 +12,7 @@ import pytest
 
 from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
+from pytest_memory.plugin.ids import id_of_test
 from pytest_memory.plugin.measurement import Measurement
 from pytest_memory.plugin.stash import CAMERA, GENERATOR, MEASUREMENT, RESULT, SESSION
 
@@ -37,7 +38,7 @@ def node_app(request: pytest.FixtureRequest) -> Iterator[NodeApp]:
         scope = _app_scope(item, session)
         app = session.apps.acquire(app_spec, _scope_key(item, scope))
     except PytestMemoryError as error:
-        item.stash[RESULT] = session.not_measured(item.nodeid, error)
+        item.stash[RESULT] = session.not_measured(id_of_test(item), error)
         pytest.fail(str(error), pytrace=False)
     if scope != "function":
         _scope_node(item, scope).addfinalizer(lambda: session.apps.release(app))
@@ -64,7 +65,7 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
         interval=settings["interval"],
         no_leaks=settings["no_leaks"],
         explain=settings["explain"],
-        snapshot_directory=session.kept_directory(item.nodeid),
+        snapshot_directory=session.kept_directory(id_of_test(item)),
     )
     leak_marker = item.get_closest_marker("no_leaks")
     monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
@@ -109,7 +110,7 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
         return camera.take(name)
 
     yield take
-    session.keep_snapshots(camera, item.nodeid, failed=_failed(item))
+    session.keep_snapshots(camera, id_of_test(item), failed=_failed(item))
 
 
 def _load_defaults(settings: spec.Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_memory import spec
 from pytest_memory.errors import PytestMemoryError
+from pytest_memory.plugin.ids import id_of_test
 from pytest_memory.plugin.stash import CAMERA, MEASUREMENT, RESULT, SESSION
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Measurement:
         try:
             self.monitor.start()
         except PytestMemoryError as error:
-            self.item.stash[RESULT] = self.session.not_measured(self.item.nodeid, error)
+            self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
             pytest.fail(str(error), pytrace=False)
 
     def finish(self) -> RunResult:
@@ -45,7 +46,7 @@ class Measurement:
         baseline_marker = self.item.get_closest_marker("memory_baseline")
         result = self.session.judge(
             self.monitor,
-            self.item.nodeid,
+            id_of_test(self.item),
             self.settings,
             leak_test_expected=self.item.get_closest_marker("no_leaks") is not None,
             baseline_metrics=baseline_marker.kwargs.get("metrics") if baseline_marker else None,
@@ -60,7 +61,7 @@ class Measurement:
         from pytest_memory.model import Artifact
 
         camera = self.item.stash.get(CAMERA, None)
-        kept = self.session.kept_directory(self.item.nodeid)
+        kept = self.session.kept_directory(id_of_test(self.item))
         if camera is None or kept is None:
             return []
         return [
@@ -73,7 +74,7 @@ class Measurement:
         try:
             result = self.finish()
         except PytestMemoryError as error:
-            self.item.stash[RESULT] = self.session.not_measured(self.item.nodeid, error)
+            self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
             return
         from pytest_memory.report import view
 
@@ -94,7 +95,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         result = measurement.finish()
     except PytestMemoryError as error:
-        item.stash[RESULT] = measurement.session.not_measured(item.nodeid, error)
+        item.stash[RESULT] = measurement.session.not_measured(id_of_test(item), error)
         pytest.fail(str(error), pytrace=False)
     if measurement.session.fails(result, measurement.settings):
         from pytest_memory.report import view

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_memory.plugin.ids import id_of_test
+
 if TYPE_CHECKING:
     from pytest_memory.model import RunResult
     from pytest_memory.session import MemorySession
@@ -67,7 +69,7 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Before any deselection: which tests there are."""
-        self.collected.update(item.nodeid for item in items)
+        self.collected.update(id_of_test(item) for item in items)
 
     def pytest_sessionfinish(self) -> None:
         # xdist tells the controller only what is left after deselection: each worker sends home what there was.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pytest_memory import store
 from pytest_memory.errors import StoreError
@@ -22,6 +22,7 @@ COMMENT_MARK = "<!-- pytest-memory -->"
 MAX_SUMMARY_BYTES = 1_000_000
 MAX_COMMENT_CHARS = 60_000
 MAX_ANNOTATIONS = 10
+_TOP = PurePosixPath()
 _MAX_ROWS = 50
 _MAX_DETAILS = 10
 
@@ -155,11 +156,25 @@ def _code(text: str) -> str:
 # --- annotations --------------------------------------------------------------------------------------------------
 
 
-def annotation_lines(results: Sequence[RunResult], locations: Mapping[str, tuple[str, int]] | None = None) -> list[str]:
+def path_in_checkout(root: Path, workspace: str) -> PurePosixPath:
+    """Where ``root`` lies below the top of the checkout; the top itself where that is not known or elsewhere."""
+    try:
+        return PurePosixPath(root.resolve().relative_to(Path(workspace).resolve())) if workspace else PurePosixPath()
+    except ValueError:
+        return PurePosixPath()
+
+
+def annotation_lines(
+    results: Sequence[RunResult],
+    locations: Mapping[str, tuple[str, int]] | None = None,
+    *,
+    directory: PurePosixPath = _TOP,
+) -> list[str]:
     """Workflow commands (``::error file=…,line=…,title=…::…``) for the worst tests, at most ten.
 
-    ``locations`` gives file (relative to the repository) and line (from 1) by test id; without it the file is taken
-    from the id.  A test whose failure was expected (xfailed) is not annotated."""
+    ``locations`` gives file and line (from 1) by test id; without it the file is taken from the id.  Both count from
+    ``directory``, which counts from the top of the checkout.  A test whose failure was expected (xfailed) is not
+    annotated."""
     lines = []
     for result in view.ordered(results):
         level = _LEVELS.get(result.verdict.outcome)
@@ -167,7 +182,7 @@ def annotation_lines(results: Sequence[RunResult], locations: Mapping[str, tuple
             continue
         row = view.result_row(result, 1)
         file, line = (locations or {}).get(result.test_id, (row.file, 0))
-        place = [f"file={_property(file)}"] if file else []
+        place = [f"file={_property(str(directory / file))}"] if file else []
         if line:
             place.append(f"line={line}")
         place.append(f"title={_property(f'memory: {row.name}')}")

@@ -202,6 +202,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="RSS was read after a heap snapshot, which itself takes memory",
         hint="take snapshots in another test than the one that limits RSS",
     ),
+    "shared-machine": Reason(
+        phrase="other tests ran on this machine at the same time, which lengthens pauses",
+        hint="run tests that limit times without other workers beside them",
+    ),
     # leak tests
     "below-limit": Reason(phrase=""),
     "given-back": Reason(phrase="what grows is given back"),

@@ -35,7 +35,6 @@ WORKERS = {"n0": ("-n0",), "n2": ("-n2",), "loadgroup": ("-n2", "--dist=loadgrou
 def stored(project: Any, name: str) -> dict[str, dict[str, float]]:
     document = json.loads((project.path / name).read_text())
     return {
-        # loadgroup adds the group to the id that is scheduled, and to nothing else
         test_id: {metric: value["value"] for metric, value in entry["metrics"].items()}
         for test_id, entry in document["entries"].items()
     }
@@ -50,15 +49,31 @@ def test_baseline_and_results_are_the_same_with_and_without_workers(project: Any
         run.assert_outcomes(passed=3, xfailed=1)
         baselines[name] = stored(project, f"{name}.json")
         results[name] = project.document(f"r-{name}.json")["results"]
-    ids = [result["test_id"].partition("@")[0] for result in results["n0"]]
+    ids = [result["test_id"] for result in results["n0"]]
     assert len(ids) == 4
     for name in WORKERS:
-        assert [result["test_id"].partition("@")[0] for result in results[name]] == ids
+        assert [result["test_id"] for result in results[name]] == ids
+        doubtful = ["shared-machine" in [note["slug"] for note in result["notes"]] for result in results[name]]
+        assert doubtful == [name != "n0"] * 4
         assert set(baselines[name]) == set(baselines["n0"]), name
         for test_id, metrics in baselines[name].items():
             assert set(metrics) == set(baselines["n0"][test_id])
             assert metrics["heap_bytes"] == pytest.approx(baselines["n0"][test_id]["heap_bytes"], rel=0.05)
     assert all("known_leak" not in test_id for test_id in baselines["n0"])
+
+
+@pytest.mark.parametrize(
+    ("node_id", "groups", "expected"),
+    [
+        ("t.py::test@one", {"one"}, "t.py::test"),
+        ("t.py::test[a@one]@one_two", {"two", "one"}, "t.py::test[a@one]"),
+        ("t.py::test[a@one]", {"one"}, "t.py::test[a@one]"),  # a pytest that hides the group
+    ],
+)
+def test_a_group_is_no_part_of_the_id(node_id: str, groups: set[str], expected: str) -> None:
+    from pytest_memory.plugin import ids
+
+    assert ids.without_groups(node_id, groups) == expected
 
 
 def test_workers_judge_against_the_baseline_too(project: Any) -> None:

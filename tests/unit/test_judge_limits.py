@@ -73,6 +73,24 @@ def test_gc_pause_at_the_edge_and_forced_collections_do_not_count(pause_s: float
     assert only(judge_limits(measured, [setting], NO_HEALTH), "max_gc_pause").outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("pause_s", "expected"), [(0.04, ("pass", "within-limit")), (0.06, ("inconclusive", "shared-machine"))]
+)
+def test_a_long_pause_on_a_shared_machine_is_doubtful(pause_s: float, expected: tuple[Outcome, str]) -> None:
+    measured = Measured(gc_observed=True, gc_events=[gc("mark-compact", pause_s)], shared_machine=True)
+    setting = LimitSetting(name="max_gc_pause", limit=Limit(kind="bytes", value=0.05, text="50ms"))
+    check = only(judge_limits(measured, [setting], NO_HEALTH), "max_gc_pause")
+    assert (check.outcome, check.reason) == expected
+
+
+def test_bytes_and_counts_on_a_shared_machine_are_judged_as_always() -> None:
+    events = [gc("mark-compact", 0.01)] * 4
+    measured = Measured(growth=heap(99e6), gc_observed=True, gc_events=events, shared_machine=True)
+    count = LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=3, text="3"))
+    checks = judge_limits(measured, [limit("max_heap_growth", "1MB"), count], NO_HEALTH)
+    assert only(checks, "max_heap_growth").outcome == only(checks, "max_gc_count").outcome == "critical"
+
+
 @pytest.mark.parametrize(("count", "outcome"), [(3, "pass"), (4, "critical")])
 def test_gc_count_counts_major_collections_only(count: int, outcome: Outcome) -> None:
     events = [gc("mark-compact", 0.01)] * count + [gc("scavenge", 0.001)] * 500

@@ -24,6 +24,15 @@ def test_annotations_take_their_line_from_the_caller():
     assert "95 %25" in line
 
 
+def test_annotations_count_from_the_top_of_the_checkout(tmp_path):
+    inside = github.path_in_checkout(tmp_path / "services" / "shop", str(tmp_path))
+    result = factory.leaking()
+    (line,) = github.annotation_lines([result], {result.test_id: ("tests/test_api.py", 12)}, directory=inside)
+    assert line.startswith("::error file=services/shop/tests/test_api.py,line=12,")
+    for elsewhere in ("", str(tmp_path / "other")):
+        assert str(github.path_in_checkout(tmp_path / "services", elsewhere)) == "."
+
+
 def test_a_name_cannot_start_another_workflow_command():
     (line,) = github.annotation_lines([factory.over_limit("a,b:c.py::t[\n::error::x]")])
     assert "\n" not in line
@@ -85,3 +94,11 @@ def test_files_are_written_whole(tmp_path):
     github.write_pr_comment(document, tmp_path / "comment.md")
     github.write_benchmark(document, tmp_path / "benchmark.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark.json", "comment.md"]
+
+
+def test_a_name_that_is_no_utf8_is_written_all_the_same(tmp_path):
+    document = factory.document([factory.over_limit("t.py::t[\udc80]")])
+    github.append_step_summary(document, tmp_path / "summary.md")
+    github.write_pr_comment(document, tmp_path / "comment.md")
+    github.write_benchmark(document, tmp_path / "benchmark.json")
+    assert all(file.read_text(encoding="utf-8") for file in tmp_path.iterdir())
