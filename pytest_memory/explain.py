@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import PytestMemoryError
-from pytest_memory.model import Artifact, ClassDelta, Finding, LeakEstimate, Note
+from pytest_memory.model import Artifact, ClassDelta, Finding, HeapNode, LeakEstimate, Note
 
 if TYPE_CHECKING:
     from pytest_memory.leakrun import LeakResult
@@ -59,9 +59,10 @@ def _explain(
             comparison = after.compare(before)
             deltas = comparison.class_deltas()[:MAX_CLASSES]
             findings = comparison.findings(units=units)
+            tree = after.tree()
     except PytestMemoryError as error:
         return result, (Note(slug="not-explained", detail={"reason": error.message}),)
-    return _add(result, deltas, findings, camera.paths if keep else ()), ()
+    return _add(result, deltas, tree, findings, camera.paths if keep else ()), ()
 
 
 def _growing_worker(app: NodeApp, result: LeakResult) -> Any:
@@ -84,7 +85,11 @@ def _work(operation: Callable[[], Any]) -> int:
 
 
 def _add(
-    result: LeakResult, deltas: Sequence[ClassDelta], findings: Sequence[Finding], paths: Sequence[Path]
+    result: LeakResult,
+    deltas: Sequence[ClassDelta],
+    tree: tuple[HeapNode, ...],
+    findings: Sequence[Finding],
+    paths: Sequence[Path],
 ) -> LeakResult:
     artifacts = tuple(
         Artifact(kind="heapsnapshot", path=str(path), name=path.stem, size_bytes=path.stat().st_size) for path in paths
@@ -92,6 +97,7 @@ def _add(
     return replace(
         result,
         class_deltas=(*result.class_deltas, *deltas),
+        heap_tree=tree,
         findings=(*result.findings, *findings),
         artifacts=(*result.artifacts, *artifacts),
     )

@@ -24,6 +24,7 @@ from pytest_memory.model import (
     Check,
     ClassDelta,
     Finding,
+    HeapNode,
     LeakEstimate,
     LoadStats,
     MemoryKind,
@@ -71,6 +72,7 @@ class LeakResult:
     duration_s: float = 0.0
     checks: tuple[Check, ...] = ()
     class_deltas: tuple[ClassDelta, ...] = ()
+    heap_tree: tuple[HeapNode, ...] = ()
     findings: tuple[Finding, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
 

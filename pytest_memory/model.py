@@ -241,6 +241,19 @@ class RetainerPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeapNode:
+    """An object of the dominator tree, or ``count`` objects of one class with one dominator.
+
+    ``retained_bytes`` would be freed with it; ``parent`` is the place of its dominator in the same list, which comes
+    before it, and -1 for the root."""
+
+    name: str
+    parent: int
+    retained_bytes: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One recognised pattern, with the evidence its sentence is made of.
 
@@ -403,6 +416,7 @@ class RunResult:
     rounds: tuple[Round, ...] = ()
     load: tuple[LoadStats, ...] = ()
     class_deltas: tuple[ClassDelta, ...] = ()
+    heap_tree: tuple[HeapNode, ...] = ()  # of the last heap snapshot
     findings: tuple[Finding, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[Note, ...] = ()

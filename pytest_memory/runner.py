@@ -75,6 +75,7 @@ def judge_monitor(
             worker_count=worker_count,
         ),
         class_deltas=(*class_deltas, *(d for r in monitor.leak_results for d in r.class_deltas)),
+        heap_tree=next((r.heap_tree for r in reversed(monitor.leak_results) if r.heap_tree), ()),
         findings=(*_app_findings(monitor.app_error), *findings, *(f for r in monitor.leak_results for f in r.findings)),
         artifacts=(*artifacts, *(a for r in monitor.leak_results for a in r.artifacts)),
     )

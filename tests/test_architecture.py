@@ -87,6 +87,7 @@ FLOORS = {
     "pytest_memory.heap.compare": 3,
     "pytest_memory.heap.paths": 3,
     "pytest_memory.heap.queries": 3,
+    "pytest_memory.heap.tree": 3,
     "pytest_memory.heap.findings": 4,
     "pytest_memory.heap.tables": 4,
     "pytest_memory.judge": 3,

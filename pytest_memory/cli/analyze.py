@@ -103,6 +103,7 @@ def _explain(
         return replace(
             stressed,
             class_deltas=(*stressed.class_deltas, *comparison.class_deltas()[:50]),
+            heap_tree=after.tree(),
             findings=(*stressed.findings, *comparison.findings(units=requests)),
             artifacts=(*stressed.artifacts, *record.artifacts),
         )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Statistics,
         StringRow,
     )
-    from pytest_memory.model import ClassDelta, Finding, RetainerPath
+    from pytest_memory.model import ClassDelta, Finding, HeapNode, RetainerPath
 
 Progress = Callable[[str, float], None]
 """Told what is being done ("nodes", "edges", "dominators", …) and how much of that is done, 0 to 1."""
@@ -158,6 +158,12 @@ class HeapSnapshot:
         from pytest_memory.heap import queries
 
         return queries.dominator_rows(self.graph, depth=depth, per_node=per_node)
+
+    def tree(self) -> tuple[HeapNode, ...]:
+        """The dominator tree in a few hundred boxes, as a record for a result: the treemap of a report."""
+        from pytest_memory.heap import tree
+
+        return tree.heap_tree(self.graph)
 
     # --- comparing ---
 

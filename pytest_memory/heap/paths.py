@@ -134,6 +134,14 @@ def _edge_text(graph: HeapGraph, edge: int) -> str:
     return f"[{printable(text, 60)}]" if kind == "property" and _is_dictionary(graph, edge) else reference(kind, text)
 
 
+def edge_between(graph: HeapGraph, owner: int, node: int) -> str:
+    """The reference of ``owner`` to ``node`` as it is written, "" when there is none."""
+    snapshot = graph.snapshot
+    first, stop = int(snapshot.first_edge[owner]), int(snapshot.first_edge[owner + 1])
+    edges = first + np.flatnonzero(snapshot.edge_to[first:stop] == node)
+    return _edge_text(graph, int(edges[0])) if len(edges) else ""
+
+
 def _is_dictionary(graph: HeapGraph, edge: int) -> bool:
     snapshot = graph.snapshot
     owner = int(np.searchsorted(snapshot.first_edge, edge, side="right")) - 1

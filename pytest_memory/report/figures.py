@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_memory.model import Check, GcEvent, LeakEstimate, LoadStats, Phase, RunResult
+from pytest_memory.model import Check, GcEvent, HeapNode, LeakEstimate, LoadStats, Phase, RunResult
 from pytest_memory.report import series, tables, words
+from pytest_memory.units import format_count, format_size
 
 Figure = dict[str, Any]
 
@@ -27,7 +28,6 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
     "#8a8f98",
 )
 MAX_PHASE_LABELS = 8
-MAX_TREEMAP_NODES = 400
 _POINTS = 240
 _SIGNIFICANT_DIGITS = 4  # finer than a pixel, half the size of exact bytes
 
@@ -58,17 +58,6 @@ _GC_MARKS: Mapping[str, tuple[str, str]] = {
     "incremental": (GREEN, "cross"),
     "weak-callbacks": (GREY, "x"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeNode:
-    """One box of a treemap of retained sizes: its parent's ``id``, or "" for the root."""
-
-    id: str
-    parent: str
-    name: str
-    retained_bytes: int
-    count: int = 1
 
 
 # --- the timeline -------------------------------------------------------------------------------------------------
@@ -307,25 +296,25 @@ def _plain_line(name: str, x: Sequence[float], y: Sequence[float], line: Figure,
 # --- the heap -----------------------------------------------------------------------------------------------------
 
 
-def treemap(nodes: Sequence[TreeNode]) -> Figure | None:
-    """Who retains what: boxes sized by retained bytes, the largest few hundred, each inside its dominator."""
-    kept = _largest(nodes)
-    if not kept:
+def treemap(nodes: Sequence[HeapNode]) -> Figure | None:
+    """Who retains what: boxes sized by retained bytes, each inside its dominator."""
+    if len(nodes) < 2:
         return None
     return {
         "data": [
             {
                 "type": "treemap",
-                "ids": [node.id for node in kept],
-                "parents": [node.parent for node in kept],
-                "labels": [_text(words.clean(node.name, 60)) for node in kept],
-                "values": _covering(kept),
-                "text": [_text(f"{words.plural('object', node.count)}") for node in kept],
+                "ids": [str(number) for number in range(len(nodes))],
+                "parents": [str(node.parent) if node.parent >= 0 else "" for node in nodes],
+                "labels": [_text(_box_label(node)) for node in nodes],
+                "values": _covering(nodes),
+                "text": [format_size(node.retained_bytes) for node in nodes],
                 "branchvalues": "total",
-                "hovertemplate": "%{label}<br>%{value:.3s}B retained<br>%{text}<extra></extra>",
-                "texttemplate": "%{label}<br>%{value:.3s}B",
+                "hovertemplate": "%{label}<br>%{text} retained, %{percentRoot:.1%} of the heap<extra></extra>",
+                "texttemplate": "%{label}<br>%{text}",
                 "root": {"color": "rgba(138,143,152,0.25)"},
                 "marker": {"line": {"width": 1}},
+                "tiling": {"pad": 2},
                 "maxdepth": 4,
             }
         ],
@@ -337,38 +326,33 @@ def treemap(nodes: Sequence[TreeNode]) -> Figure | None:
     }
 
 
-def _largest(nodes: Sequence[TreeNode]) -> list[TreeNode]:
-    """The largest nodes that hang on a root by kept ones, parents first: plotly draws nothing with a parent unknown."""
-    by_size = sorted(nodes, key=lambda node: (bool(node.parent), -node.retained_bytes))[:MAX_TREEMAP_NODES]
-    children: dict[str, list[TreeNode]] = {}
-    for node in by_size:
-        children.setdefault(node.parent, []).append(node)
-    kept = children.pop("", [])
-    for node in kept:  # grows while it is walked
-        kept.extend(children.pop(node.id, []))
-    return kept
+def _box_label(node: HeapNode) -> str:
+    name = words.clean(node.name, 60)
+    return name if node.count == 1 else f"{format_count(node.count)} × {name}"
 
 
-def _covering(nodes: Sequence[TreeNode]) -> list[int]:
+def _covering(nodes: Sequence[HeapNode]) -> list[int]:
     """Each node's size, at least that of its children together: plotly draws nothing at all otherwise."""
-    inside: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    for node in reversed(nodes):
-        sizes[node.id] = max(node.retained_bytes, inside.get(node.id, 0))
-        inside[node.parent] = inside.get(node.parent, 0) + sizes[node.id]
-    return [sizes[node.id] for node in nodes]
+    inside = [0] * len(nodes)
+    sizes = [0] * len(nodes)
+    for number in range(len(nodes) - 1, -1, -1):
+        node = nodes[number]
+        sizes[number] = max(node.retained_bytes, inside[number])
+        if node.parent >= 0:
+            inside[node.parent] += sizes[number]
+    return sizes
 
 
 # --- all of one result --------------------------------------------------------------------------------------------
 
 
-def result_figures(result: RunResult, tree: Sequence[TreeNode] = ()) -> dict[str, Figure]:
+def result_figures(result: RunResult) -> dict[str, Figure]:
     """Every figure a result has data for, by name: "timeline", "rounds", "latency", "treemap"."""
     made = {
         "timeline": timeline(result),
         "rounds": rounds(result),
         "latency": latency(result.load),
-        "treemap": treemap(tree),
+        "treemap": treemap(result.heap_tree),
     }
     return {name: figure for name, figure in made.items() if figure is not None}
 

@@ -7,14 +7,13 @@ chosen by a test or an app can be neither run nor used to phone home.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_memory import store
 from pytest_memory.model import ResultDocument
 from pytest_memory.report import advice, assets, tables, view, words
-from pytest_memory.report.figures import TreeNode
 from pytest_memory.report.parts import Part, make_part
 
 MAX_ADVICE = 12  # in the overview; each test shows all of its own
@@ -34,18 +33,15 @@ def render_report(
     document: ResultDocument,
     *,
     title: str = "Memory report",
-    treemaps: Mapping[str, Sequence[TreeNode]] | None = None,
     directory: Path | None = None,
 ) -> str:
     """The page for a document of any age or size.
 
-    ``treemaps`` holds boxes of retained sizes by test id; with ``directory`` (where the page will lie) kept files
-    are linked relative to it."""
+    With ``directory`` (where the page will lie) kept files are linked relative to it."""
     results = view.ordered(document.results)
     largest = max((view.result_row(result, 1).growth_bytes for result in results), default=0.0)
-    trees = treemaps or {}
     parts = [
-        make_part(result, f"t{number}", largest_growth=largest, tree=trees.get(result.test_id, ()), directory=directory)
+        make_part(result, f"t{number}", largest_growth=largest, directory=directory)
         for number, result in enumerate(results)
     ]
     plotly = assets.plotly_script() if any(part.figures for part in parts) else ""
@@ -72,11 +68,10 @@ def write_report(
     path: Path | str,
     *,
     title: str = "Memory report",
-    treemaps: Mapping[str, Sequence[TreeNode]] | None = None,
 ) -> None:
     """Render into ``path``, whole or not at all.  Raises StoreError when it cannot be written."""
     path = Path(path)
-    page = render_report(document, title=title, treemaps=treemaps, directory=path.parent)
+    page = render_report(document, title=title, directory=path.parent)
     store.write_atomic(path, page.encode("utf-8"))
 
 

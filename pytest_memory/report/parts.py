@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from pytest_memory.model import Finding, RunResult
 from pytest_memory.report import advice, assets, figures, tables, view, words
-from pytest_memory.report.figures import TreeNode
 from pytest_memory.report.tables import Table
 
 MAX_CLASSES = 25
@@ -69,7 +68,6 @@ def make_part(
     anchor: str = "",
     *,
     largest_growth: float = 0.0,
-    tree: Sequence[TreeNode] = (),
     directory: Path | None = None,
 ) -> Part:
     """One test in words, tables and figures; kept files are linked relative to ``directory``, the page's own."""
@@ -81,7 +79,7 @@ def make_part(
         row=row,
         growth_share=max(0.0, row.growth_bytes) / largest_growth if largest_growth > 0 else 0.0,
         static_curve=assets.static_curve(curve.times, curve.values),
-        figures=figures.result_figures(result, tree),
+        figures=figures.result_figures(result),
         recommendations=view.recommendations(result),
         findings=tuple((finding.severity, advice.finding_sentence(finding, result.unit)) for finding in findings),
         paths=held_by(findings),

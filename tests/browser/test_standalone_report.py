@@ -6,21 +6,9 @@ import pytest
 from support import result_factory as factory
 
 from pytest_memory.report import html
-from pytest_memory.report.figures import TreeNode
 
 OPEN = "details.test[open]"
 DRAWN = ".js-plotly-plot .main-svg"
-
-
-def tree() -> list[TreeNode]:
-    nodes = [TreeNode(id="root", parent="", name="(GC roots)", retained_bytes=14_000_000)]
-    for index, name in enumerate(["sessions : Map", "system / Context", "(compiled code)", "Router", "Buffer"]):
-        size = 5_000_000 // (index + 1)
-        nodes.append(TreeNode(id=name, parent="root", name=name, retained_bytes=size))
-        nodes += [
-            TreeNode(id=f"{name}{part}", parent=name, name="Session", retained_bytes=size // 4) for part in range(3)
-        ]
-    return nodes
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +16,7 @@ def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     leaking = factory.leaking()
     others = [result for result in factory.every_kind() if result.test_id != leaking.test_id]
-    html.write_report(factory.document([leaking, *others, factory.xss()]), path, treemaps={leaking.test_id: tree()})
+    html.write_report(factory.document([leaking, *others, factory.xss()]), path)
     return path
 
 

@@ -20,6 +20,7 @@ from pytest_memory.model import (
     Finding,
     GcEvent,
     Growth,
+    HeapNode,
     Latency,
     LeakEstimate,
     LoadPoint,
@@ -285,6 +286,22 @@ def rounds(count: int, *, start: float, step: float, units: int = 250, seed: int
     )
 
 
+def heap_tree() -> tuple[HeapNode, ...]:
+    """The heap of an app whose sessions stay: what the treemap shows."""
+    names = ("sessions : Map", "system / Context", "(compiled code)", "Router", "Buffer")
+    boxes = [HeapNode(name="(heap)", parent=-1, retained_bytes=14_000_000)]
+    boxes += [
+        HeapNode(name=name, parent=0, retained_bytes=5_000_000 // number) for number, name in enumerate(names, start=1)
+    ]
+    boxes += [
+        HeapNode(name="Session", parent=1, retained_bytes=4_100_000, count=2100),
+        HeapNode(name="(string)", parent=6, retained_bytes=2_900_000, count=4200),
+        HeapNode(name="table : (array)", parent=1, retained_bytes=700_000),
+        HeapNode(name="Layer", parent=4, retained_bytes=600_000, count=61),
+    ]
+    return tuple(boxes)
+
+
 def leaking(test_id: str = "tests/test_api.py::test_orders_do_not_leak", *, count: int = 200) -> RunResult:
     """A failed leak test with its culprit found."""
     made = rounds(8, start=12.1 * MB, step=256_000)
@@ -374,6 +391,7 @@ def leaking(test_id: str = "tests/test_api.py::test_orders_do_not_leak", *, coun
                 name="Object", count_delta=2000, size_delta_bytes=112_000, count_after=9_000, new=2100, deleted=100
             ),
         ),
+        heap_tree=heap_tree(),
         findings=(
             Finding(
                 slug="growing-class",
@@ -533,6 +551,10 @@ def xss() -> RunResult:
         unit="request",
         app=AppInfo(command=hostile, url="javascript:window.pwned=5", pid=1),
         class_deltas=(ClassDelta(name=hostile, count_delta=5, size_delta_bytes=5000),),
+        heap_tree=(
+            HeapNode(name=hostile, parent=-1, retained_bytes=5000),
+            HeapNode(name=hostile, parent=0, retained_bytes=4000, count=2),
+        ),
         findings=(
             Finding(slug="growing-class", severity="critical", subject=hostile, location=hostile, paths=(path,)),
             Finding(slug=hostile, severity="info", subject=hostile, evidence={hostile: hostile}),

@@ -13,7 +13,6 @@ from support import result_factory as factory
 from pytest_memory.errors import StoreError
 from pytest_memory.model import ResultDocument
 from pytest_memory.report import assets, html, parts, pytest_html
-from pytest_memory.report.figures import TreeNode
 
 
 class Page(HTMLParser):
@@ -113,11 +112,9 @@ def test_the_same_advice_for_many_tests_is_given_once():
     assert "and 29 more" in overview
 
 
-def test_a_treemap_is_shown_when_given():
-    tree = [TreeNode(id="r", parent="", name="(GC roots)", retained_bytes=10)]
-    result = factory.leaking()
-    page = html.render_report(factory.document([result]), treemaps={result.test_id: tree})
-    assert 'data-figure="treemap"' in page
+def test_a_treemap_is_shown_when_the_result_has_a_heap():
+    assert 'data-figure="treemap"' in html.render_report(factory.document([factory.leaking()]))
+    assert 'data-figure="treemap"' not in html.render_report(factory.document([factory.healthy()]))
 
 
 def test_kept_files_are_linked_relative_to_the_report(tmp_path, monkeypatch):

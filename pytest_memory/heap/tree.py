@@ -1,0 +1,90 @@
+"""The dominator tree in a few hundred boxes, for a treemap: who retains what.  Floor 3.
+
+Opened from the root downwards, the box that retains most first, so that detail goes where the bytes are.  Children
+that are large stand alone, named by the reference that leads to them; the small ones of one class share a box, which
+is opened like any other: a Map of ten thousand sessions is one box of ten thousand, and what they hold is seen inside.
+Strings are never quoted: a report leaves the machine.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_memory.heap.graph import HeapGraph
+from pytest_memory.heap.names import printable
+from pytest_memory.heap.paths import edge_between, node_label
+from pytest_memory.model import HeapNode
+
+Int64s = NDArray[np.int64]
+
+MAX_BOXES = 200
+ALONE_SHARE = 0.01
+"""An object that retains at least this much of the heap has a box of its own."""
+LEAST_SHARE = 0.001
+"""Boxes that retain less of the heap are left out: they would be no more than a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    name: str
+    ords: Int64s
+    retained_bytes: int
+
+
+def heap_tree(graph: HeapGraph, *, limit: int = MAX_BOXES) -> tuple[HeapNode, ...]:
+    """At most ``limit`` boxes, each after the one it lies in, the root first."""
+    children = _Children(graph)
+    total_bytes = int(graph.retained[graph.root])
+    root = _Box("(heap)", np.array([graph.root], np.int64), total_bytes)
+    waiting = [(-total_bytes, 0, -1, root)]
+    made: list[HeapNode] = []
+    number = 0  # keeps boxes of one size in the order they were found
+    while waiting and len(made) < limit:
+        _, _, parent, box = heapq.heappop(waiting)
+        made.append(HeapNode(name=box.name, parent=parent, retained_bytes=box.retained_bytes, count=len(box.ords)))
+        for inner in _open(graph, box, children.of(box.ords), total_bytes):
+            number += 1
+            heapq.heappush(waiting, (-inner.retained_bytes, number, len(made) - 1, inner))
+    return tuple(made)
+
+
+class _Children:
+    """The nodes immediately dominated by some nodes, found by one sort of all of them."""
+
+    def __init__(self, graph: HeapGraph) -> None:
+        above = graph.dominator_ord
+        self._ords = np.argsort(above, kind="stable")
+        self._ords = self._ords[self._ords != graph.root]
+        self._above = above[self._ords]
+
+    def of(self, ords: Int64s) -> Int64s:
+        first, stop = (np.searchsorted(self._above, ords, side=side) for side in ("left", "right"))
+        lengths = stop - first
+        inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.asarray(self._ords[np.repeat(first, lengths) + inside], np.int64)
+
+
+def _open(graph: HeapGraph, box: _Box, inside: Int64s, total_bytes: int) -> Iterator[_Box]:
+    """What lies in a box: large objects alone, small ones by class."""
+    retained = graph.retained[inside]
+    alone = retained >= ALONE_SHARE * total_bytes
+    owner = int(box.ords[0]) if len(box.ords) == 1 else -1
+    for node in inside[alone]:
+        yield _Box(_name(graph, owner, int(node)), np.array([node]), int(graph.retained[node]))
+    small = inside[~alone]
+    class_of = graph.classes.class_of[small]
+    sums = np.bincount(class_of, weights=retained[~alone], minlength=len(graph.classes.classes))
+    for number in np.flatnonzero(sums >= max(1.0, LEAST_SHARE * total_bytes)):
+        name = printable(graph.classes.classes[int(number)].name, 100)
+        yield _Box(name, small[class_of == number], int(sums[number]))
+
+
+def _name(graph: HeapGraph, owner: int, node: int) -> str:
+    label = node_label(graph, node)
+    edge = edge_between(graph, owner, node) if owner >= 0 else ""
+    return f"{edge} : {label}" if edge and not edge.startswith("[") else label
