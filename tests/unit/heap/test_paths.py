@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from support.snapshot_builder import SnapshotBuilder
 
 from pytest_memory.heap import paths
@@ -139,3 +142,20 @@ def test_an_object_used_as_a_dictionary_has_keys_not_names() -> None:
     assert path_line(path) == "100 × (global) → app : App → cache : Object → [] → Entry"
     (path,) = paths.retainer_paths(graph_of(heap), entries[3:4])
     assert path_line(path) == "(global) → app : App → cache : Object → [user 3] → Entry"
+
+
+def test_down_a_long_chain_a_few_objects_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    heap, app = app_heap()
+    links = [heap.node("object", "Link", size=8) for _ in range(3000)]
+    heap.edge(app, "property", "first", links[0])
+    for link, following in itertools.pairwise(links):
+        heap.edge(link, "property", "next", following)
+    graph = graph_of(heap)
+    steps = []
+    walk_up = paths._walk_up
+    monkeypatch.setattr(paths, "_walk_up", lambda *at: steps.append(len(way := walk_up(*at))) or way)
+    found = paths.retainer_paths(graph, links)
+    assert sum(steps) < paths.MAX_WALKED + 3002
+    assert len(steps) < 100
+    assert sum(path.count for path in found) == pytest.approx(3000, rel=0.01)
+    assert "next* : Link" in path_line(found[0])
