@@ -6,6 +6,7 @@ It is the only part of a leak test that touches the app and the clock, and it de
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -136,7 +137,7 @@ def _make_plan(
     if kinds is not None:
         plan = replace(plan, kinds=tuple(kinds))
     if rounds is not None:
-        plan = replace(plan, min_rounds=max(plan.min_rounds, rounds))
+        plan = replace(plan, min_rounds=max(plan.min_rounds, rounds), few_rounds_units=math.inf)
     if max_rounds is not None:
         plan = replace(plan, max_rounds=max_rounds, min_rounds=min(plan.min_rounds, max_rounds))
     if max_duration is not None:

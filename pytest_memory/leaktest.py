@@ -74,6 +74,8 @@ class History:
 
 # How long the app works between two rests, once rests are what it is judged by.
 _WORK_BETWEEN_RESTS_S = 2.5
+# How much longer than its maximum a test may last, in rests, to finish one.
+_OVERTIME_RESTS = 1.5
 # A rest is read every second; two seconds without a fall end it, once something was given back.
 _REST_STEP_S = 1.0
 _QUIET_S = 2.0
@@ -105,16 +107,18 @@ def next_step(plan: LeakPlan, history: History) -> Step:
         return _work(plan, history, plan.round_s)
     estimates = _estimates(plan, history)
     unsettled = [estimate for estimate in estimates if estimate.outcome != "pass"]
-    in_time = history.elapsed_s < plan.max_duration_s + plan.rest_s
+    # What has grown for the whole time is not left unjudged for the want of a rest.
+    in_time = history.elapsed_s < plan.max_duration_s + _OVERTIME_RESTS * plan.rest_s
     if history.rounds[-1].idle and in_time and any(_goes_on(plan, history.rounds, one.kind) for one in unsettled):
         return Rested(_REST_STEP_S)  # half a rest proves nothing, neither way
     if _decided(estimates):
         return Stop("decided", estimates)
     if len(history.rounds) >= plan.max_rounds:
         return Stop("max-rounds", estimates)
-    if history.elapsed_s >= plan.max_duration_s:
-        return Stop("max-duration", estimates)
     doubtful = [estimate for estimate in estimates if estimate.outcome == "inconclusive"]
+    if history.elapsed_s >= plan.max_duration_s:
+        rest_decides = in_time and not history.rounds[-1].idle and any(one.reason == "no-rest" for one in doubtful)
+        return Rested(_REST_STEP_S) if rest_decides else Stop("max-duration", estimates)
     if _needs_rest(plan, history, doubtful):
         return Rested(_REST_STEP_S)
     between_rests = any(estimate.reason == "gives-back" for estimate in doubtful)

@@ -82,6 +82,9 @@ class LeakPlan:
     warmup_units: int = 200
     # Earliest believable "does not leak".
     min_rounds: int = 10
+    # Of an app that is slow, or that its leak has slowed down, rounds are few but long: with this many units in them,
+    # and `leak_after_long_s` of work, as few do as an interval needs.
+    few_rounds_units: float = 5000.0
     pass_after_s: float = 8.0
     pass_after_units: int = 10_000
     pass_after_long_s: float = 20.0
@@ -178,7 +181,7 @@ def _judge_series(series: Series, plan: LeakPlan, *, managed_growth: float) -> L
 def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_growth: float) -> tuple[Outcome, str]:
     if _gave_back(series):
         return _decide_drained(series, limit, plan)
-    if trend.points < MIN_FLOOR_POINTS or len(series.load) < plan.min_rounds:
+    if trend.points < MIN_FLOOR_POINTS or not _enough_rounds(series, plan):
         return "inconclusive", "too-short"
     tolerated = _tolerated(series, limit, plan, series.units / 2.0)
     if series.kind in ("external", "native") and trend.slope.low <= 0.0:
@@ -234,6 +237,12 @@ def _doubt(trend: Trend, limit: float) -> str:
     if trend.shape in ("step", "sawtooth", "noisy"):
         return trend.shape
     return "straddles-limit" if trend.slope.low <= limit <= trend.slope.high else "noisy"
+
+
+def _enough_rounds(series: Series, plan: LeakPlan) -> bool:
+    if len(series.load) >= plan.min_rounds:
+        return True
+    return series.load_s >= plan.leak_after_long_s and series.units >= plan.few_rounds_units
 
 
 def _worked_enough_to_pass(series: Series, plan: LeakPlan) -> bool:

@@ -56,7 +56,8 @@ class Trend:
 
 def read_trend(series: Series, limit: float, resolution: float) -> Trend:
     """Measure the late half of a series; ``limit`` and ``resolution`` only serve to name its shape."""
-    late = series.window(0.5)
+    # The late half; of a series too short for that, as much as an interval needs.
+    late = max(series.window(0.5), list(series.load[-MIN_FLOOR_POINTS:]), key=len)
     most = series.window(0.1)
     cycle = stats.find_cycle(most)
     flattened = late

@@ -21,7 +21,8 @@ class SimulatedApp:
     """An app with ``rate`` units a second, called in operations of ``portion`` units.
 
     ``retained(units, t_s)`` is its live heap above the base; ``other`` names further kinds ("external_bytes",
-    "rss_bytes", "handles", …) the same way.  ``noise_bytes`` is the standard deviation of a settled reading."""
+    "rss_bytes", "handles", …) the same way.  ``noise_bytes`` is the standard deviation of a settled reading,
+    ``slowing_units`` the work after which the app is at half its speed."""
 
     retained: Callable[[float, float], float] = lambda units, t_s: 0.0
     rate: float = 4000.0
@@ -33,6 +34,7 @@ class SimulatedApp:
     dies_after_units: float = float("inf")
     other: dict[str, Callable[[float, float], float]] = field(default_factory=dict)
     on_work: Callable[[float, float, float], None] | None = None
+    slowing_units: float = float("inf")
 
     def read(self, units: float, t_s: float, chance: random.Random) -> SettledMemory:
         warm = self.warming_bytes * (1.0 - 2.0 ** (-units / 80.0))
@@ -65,7 +67,7 @@ def simulate(app: SimulatedApp, plan: LeakPlan | None = None, *, seed: int = 1) 
         began, done = now, 0
         if isinstance(step, RunRound):
             done = step.repeat * app.portion
-            speed = app.rate * chance.uniform(0.8, 1.1)
+            speed = app.rate * chance.uniform(0.8, 1.1) / (1.0 + units / app.slowing_units)
             if app.on_work:
                 app.on_work(units, done, now)
             units += done

@@ -153,6 +153,24 @@ def test_a_slow_app_is_never_judged_for_the_opposite_without_reason(name: str) -
     assert history.elapsed_s < 120
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leak_that_slows_its_app_down_is_called_after_few_long_rounds(seed: int) -> None:
+    """Timers that are never cleared: two thousand more at every call, and soon a call takes ten seconds."""
+    app = SimulatedApp(retained=leak(330), rate=2500.0, portion=2000, slowing_units=1200.0, settle_s=2.0)
+    stop, history = simulate(app, seed=seed)
+    assert len([one for one in history.rounds if not one.idle]) < 12
+    assert heap_of(stop).outcome == "critical", stop
+    assert history.elapsed_s < 120
+
+
+@pytest.mark.parametrize(
+    "retained", [cache(6000, 600), step(500_000, 6000), random_cache(4000, 500), expiring(30.0, 500)]
+)
+def test_a_slow_healthy_app_is_not_called_leaking_after_few_rounds(retained: Retained) -> None:
+    app = SimulatedApp(retained=retained, rate=2500.0, portion=2000, slowing_units=1200.0, settle_s=2.0)
+    assert heap_of(simulate(app)[0]).outcome in ("pass", "inconclusive")
+
+
 def test_an_obviously_healthy_app_is_done_early_and_a_leak_is_rested_first() -> None:
     _, healthy = simulate(SimulatedApp())
     assert healthy.elapsed_s < 15
