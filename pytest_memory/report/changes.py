@@ -53,7 +53,7 @@ def _change_phrase(change: MetricChange, unit: str) -> str:
 
 
 def _percent(change: MetricChange) -> str:
-    return f", {change.percent:+.1f} %" if change.percent is not None else ""
+    return f", {words.format_percent_change(change.percent)}" if change.percent is not None else ""
 
 
 def _unit(unit: str, per: str) -> str:
@@ -73,7 +73,7 @@ def comparison_table(compared: ComparedTest) -> Table:
                 words.metric_of(f"baseline:{change.metric}").noun,
                 words.format_measure(change.before, unit),
                 words.format_measure(change.after, unit),
-                f"{change.percent:+.1f} %" if change.percent is not None else "–",
+                words.format_percent_change(change.percent) if change.percent is not None else "–",
                 _CHANGES[change.change],
                 interval,
             )

@@ -22,7 +22,9 @@ _SKIPPED = {
 
 def summary_lines(summary: UpdateSummary) -> list[str]:
     """A few lines for the terminal; empty when there is nothing to say."""
-    lines = [*_stored(summary), *(_change(change) for change in summary.changes[:MAX_NAMES])]
+    lines = _stored(summary)
+    if summary.written:  # else the verdicts have said it
+        lines.extend(_change(change) for change in summary.changes[:MAX_NAMES])
     for test_id, reason in summary.skipped[:MAX_NAMES]:
         lines.append(f"  not stored: {test_id} ({_SKIPPED.get(reason, reason)})")
     if summary.pruned:

@@ -133,7 +133,7 @@ def stored_text(check: Check) -> str:
 def change_text(check: Check) -> str:
     """The change against the baseline in percent: ``"+36.7 %"``."""
     percent = check.detail.get("change_percent")
-    return f"{percent:+.1f} %" if isinstance(percent, (int, float)) else ""
+    return words.format_percent_change(percent) if isinstance(percent, (int, float)) else ""
 
 
 def allowed_text(check: Check) -> str:

@@ -21,6 +21,7 @@ _MAX_FINDINGS = 5
 _MAX_FILES = 5
 _MAX_OUTPUT_LINES = 10
 _Item = TypeVar("_Item")
+_WILD_PERCENT = 100.0  # a tolerance larger than the value itself: the baseline is next to nothing
 _VERBOSE = 10  # times as much of everything
 _MEASURED_REASONS = ("within-limit", "over-limit", "over-threshold-warning", "over-threshold-critical")
 
@@ -173,16 +174,31 @@ def _growth_of(check: Check, result: RunResult) -> Growth | None:
 
 
 def _baseline_sentence(check: Check, metric: words.Metric, phrase: str) -> str:
-    """``"settled heap 16.4 MB, baseline 12.0 MB (+36.7 %), allowed 13.2 MB (10%)"``."""
+    """``"settled heap +36.7 % (12.0 → 16.4 MB), tolerance 10%"``: the change, both values, what is allowed."""
     if check.measured is None:
         return f"{metric.noun}: {phrase or 'nothing was measured'}"
-    sentence = f"{metric.noun} {words.format_measure(check.measured, check.unit)}"
-    if stored := tables.stored_text(check):
-        change = tables.change_text(check)
-        sentence += f", baseline {stored}" + (f" ({change})" if change else "")
-    if allowed := tables.allowed_text(check):
-        sentence += f", allowed {allowed}"
+    stored = check.detail.get("baseline")
+    if isinstance(stored, (int, float)):
+        change, tolerance = _change_and_tolerance(check, check.measured - stored)
+        sentence = f"{metric.noun} {change} ({words.format_measures(stored, check.measured, check.unit)})"
+        sentence += f", tolerance {tolerance}" if tolerance else ""
+    else:
+        sentence = f"{metric.noun} {words.format_measure(check.measured, check.unit)}"
     return f"{sentence}; {phrase}" if phrase else sentence
+
+
+def _change_and_tolerance(check: Check, change: float) -> tuple[str, str]:
+    """Both in percent, or both in the check's unit where the baseline is so near zero that percentages run wild."""
+    percent, allowed = check.detail.get("change_percent"), check.detail.get("tolerance_percent")
+    absolute = check.detail.get("tolerance")
+    own = words.clean(check.limit_text, 40)
+    if isinstance(percent, (int, float)) and (not isinstance(allowed, (int, float)) or allowed < _WILD_PERCENT):
+        return words.format_percent_change(percent), own or (
+            f"{allowed:.1f} %" if isinstance(allowed, (int, float)) else ""
+        )
+    sign = "+" if change > 0 else ""
+    tolerance = words.format_measure(absolute, check.unit) if isinstance(absolute, (int, float)) else ""
+    return f"{sign}{words.format_measure(change, check.unit)}", own or tolerance
 
 
 # --- the failure text ---------------------------------------------------------------------------------------------

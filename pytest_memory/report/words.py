@@ -353,6 +353,12 @@ def format_change(size_bytes: float) -> str:
     return f"+{format_size(size_bytes)}" if size_bytes > 0 else format_size(size_bytes)
 
 
+def format_percent_change(percent: float) -> str:
+    """A change in percent with its sign: ``"+18.4 %"``; ``"0.0 %"``, never "-0.0 %"."""
+    text = f"{percent:+,.1f}"
+    return "0.0 %" if text in ("-0.0", "+0.0") else f"{text} %"
+
+
 def format_signed_count(value: int) -> str:
     """A count with its sign: ``"+2,000"``."""
     return f"+{format_count(value)}" if value > 0 else format_count(value)
@@ -360,9 +366,14 @@ def format_signed_count(value: int) -> str:
 
 def format_span(start_bytes: float, end_bytes: float) -> str:
     """``"12.1 → 73.3 MB"``: the unit once when both share it."""
-    start, end = format_size(start_bytes), format_size(end_bytes)
-    number, _, unit = start.rpartition(" ")
-    return f"{number} → {end}" if unit == end.rpartition(" ")[2] else f"{start} → {end}"
+    return format_measures(start_bytes, end_bytes, "bytes")
+
+
+def format_measures(start: float, end: float, unit: str) -> str:
+    """Two values of a check, from one to the other: ``"41.2 → 48.8 MB"``, ``"348 → 612 B/request"``."""
+    first, second = format_measure(start, unit), format_measure(end, unit)
+    number, _, word = first.rpartition(" ")
+    return f"{number} → {second}" if number and word == second.rpartition(" ")[2] else f"{first} → {second}"
 
 
 def _decimal(value: float) -> str:

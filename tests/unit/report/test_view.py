@@ -17,6 +17,54 @@ def test_verdict_lines(golden_text):
     golden_text("verdict_lines.txt", "\n".join(lines) + "\n")
 
 
+def baseline_check(reason: str, before: float, after: float, tolerance: float, unit: str = "bytes", **more) -> Check:
+    detail = {
+        "baseline": before,
+        "change_percent": 100 * (after - before) / before if before else None,
+        "tolerance": tolerance,
+        "tolerance_percent": 100 * tolerance / before if before else None,
+    }
+    return Check(
+        metric="baseline:heap_bytes",
+        outcome="critical",
+        reason=reason,
+        measured=after,
+        detail=detail,
+        unit=unit,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence"),
+    [
+        (
+            baseline_check("baseline-breach", 41.2e6, 48.8e6, 2.93e6),
+            "settled heap +18.4 % (41.2 → 48.8 MB), tolerance 7.1 %",
+        ),
+        (
+            baseline_check("baseline-breach", 41.2e6, 48.8e6, 4.12e6, limit_text="10%"),
+            "settled heap +18.4 % (41.2 → 48.8 MB), tolerance 10%",
+        ),
+        (
+            baseline_check("baseline-breach", 9e3, 2.1e6, 256e3),
+            "settled heap +2.09 MB (9.00 KB → 2.10 MB), tolerance 256 KB",
+        ),
+        (
+            baseline_check("baseline-breach", 0, 220, 20, "bytes/request"),
+            "settled heap +220 B/request (0 → 220 B/request), tolerance 20 B/request",
+        ),
+        (
+            baseline_check("baseline-stale-low", 48.8e6, 41.2e6, 2.93e6),
+            "settled heap -15.6 % (48.8 → 41.2 MB), tolerance 6.0 %; "
+            "far below the baseline, which no longer guards anything",
+        ),
+    ],
+)
+def test_a_comparison_says_change_values_and_tolerance(check, sentence):
+    assert view.check_sentence(check, factory.healthy()) == sentence
+
+
 @pytest.mark.parametrize("kind", ["leaking", "over_limit", "inconclusive", "crashed", "unmeasured", "compared", "xss"])
 def test_failure_texts(kind, golden_text):
     golden_text(f"failure_{kind}.txt", view.failure_text(getattr(factory, kind)()) + "\n")
