@@ -63,7 +63,7 @@ class Measured:
     p99_us: float | None = None
 
 
-Client = Callable[[str, int, float, int], Measured]  # url, connections, seconds, think time in ms
+Client = Callable[[str, int, int, int], Measured]  # url, connections, seconds, think time in ms
 
 
 def children_cpu_s() -> float:
@@ -83,10 +83,10 @@ def make_wrk(directory: Path) -> Client | None:
     if wrk is None:
         return None
 
-    def run(url: str, connections: int, seconds: float, think_ms: int) -> Measured:
+    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
         script = directory / f"wrk-{think_ms}.lua"
         script.write_text((f"function delay() return {think_ms} end\n" if think_ms else "") + WRK_DONE)
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
         output, cpu_s = run_outside(command)
         found = json.loads(output.partition("JSON")[2].splitlines()[0])
         return Measured(
@@ -108,8 +108,8 @@ def make_autocannon() -> Client | None:
         CACHE.mkdir(parents=True, exist_ok=True)
         subprocess.run([npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", AUTOCANNON], check=True)
 
-    def run(url: str, connections: int, seconds: float, think_ms: int) -> Measured:
-        command = [node, str(script), "-j", "-c", str(connections), "-d", f"{seconds:g}", url]
+    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
+        command = [node, str(script), "-j", "-c", str(connections), "-d", str(seconds), url]
         output, cpu_s = run_outside(command)
         found = json.loads(output)
         total = found["requests"]["total"]
@@ -119,7 +119,7 @@ def make_autocannon() -> Client | None:
 
 
 def make_ours(load: LoadGenerator) -> Client:
-    def run(url: str, connections: int, seconds: float, think_ms: int) -> Measured:
+    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
         think = f"{think_ms}ms" if think_ms else None
         load.run(url, requests=connections, concurrency=connections)  # the process is up, as theirs are when they time
         process = psutil.Process(load.worker_pids[0])
@@ -136,7 +136,7 @@ def make_ours(load: LoadGenerator) -> Client:
 
 
 def interleaved(
-    clients: dict[str, Client], rounds: int, url: str, connections: int, seconds: float, think_ms: int
+    clients: dict[str, Client], rounds: int, url: str, connections: int, seconds: int, think_ms: int
 ) -> dict[str, list[Measured]]:
     """``rounds`` measurements of each client, the order turning so that none is always first."""
     names = list(clients)
@@ -184,12 +184,12 @@ def print_bar(what: str, value: float | None, good: Callable[[float], bool], bar
     return good(value)
 
 
-def saturated(clients: dict[str, Client], url: str, rounds: int, seconds: float) -> list[bool]:
+def saturated(clients: dict[str, Client], url: str, rounds: int, seconds: int) -> list[bool]:
     """As many requests as each client manages."""
     kept = []
     for connections in (10, 100):
         found = interleaved(clients, rounds, url, connections, seconds, 0)
-        print_table(f"as fast as possible, {connections} connections, median of {rounds} × {seconds:g} s", found)
+        print_table(f"as fast as possible, {connections} connections, median of {rounds} × {seconds} s", found)
         kept += [
             print_bar(
                 "requests/s, ours / autocannon",
@@ -208,7 +208,7 @@ def saturated(clients: dict[str, Client], url: str, rounds: int, seconds: float)
     return kept
 
 
-def at_a_rate(clients: dict[str, Client], url: str, rounds: int, seconds: float) -> list[bool]:
+def at_a_rate(clients: dict[str, Client], url: str, rounds: int, seconds: int) -> list[bool]:
     """The same think time in ours and in wrk: what latency do they see?"""
     kept = []
     both = {name: client for name, client in clients.items() if name != "autocannon"}
@@ -218,7 +218,7 @@ def at_a_rate(clients: dict[str, Client], url: str, rounds: int, seconds: float)
     for connections, think_ms in ((10, 10), (100, 40)):
         found = interleaved(both, rounds, url, connections, seconds, think_ms)
         title = f"same rate: {connections} connections, each waiting {think_ms} ms after a response"
-        print_table(f"{title}, median of {rounds} × {seconds:g} s", found)
+        print_table(f"{title}, median of {rounds} × {seconds} s", found)
         for name, value_of in (("p50", lambda run: run.p50_us), ("p99", lambda run: run.p99_us)):
             kept.append(
                 print_bar(
@@ -248,7 +248,7 @@ def flat(load: LoadGenerator, url: str, requests: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=int, default=4, help="of each run; whole, as wrk wants them")
     parser.add_argument("--flat", type=int, default=0, metavar="REQUESTS", help="also watch the memory over so many")
     parser.add_argument("--only", choices=("saturated", "rate", "flat"))
     parser.add_argument("--pin", action="store_true", help="server on the first CPU, clients on the others")

@@ -327,6 +327,7 @@ class LoadGenerator:
             work = Work(compiler.origin, (), (), ())
         refuse_for_locust(settings, with_plan=locustfile is None)
         cluster = Cluster(
+            concurrency=settings.concurrency,
             local_workers=local_workers,
             remote_workers=remote_workers,
             bind_host=bind_host,

@@ -4,8 +4,9 @@ Locust loads this file beside a locustfile (the user's, or `load.locust_plan`). 
 event as the engine counts responses, and hands the counts to the master; in the master it writes them, as the same
 messages, to the descriptor the test process listens to.  Locust's own statistics are rounded; these are not.
 
-The run begins when the master starts the test: it sends each worker its part of the plan.  It ends when every
-worker has said that nothing is under way any more.
+When Locust's master starts the test it sends each worker its part of the plan.  The run, and its clock, begin when
+the first user has been spawned: Locust takes its time for that (seconds, on a busy machine), and it is not the app's.
+The run ends when every worker has said that nothing is under way any more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ CHILD_VARIABLE = "PYTEST_MEMORY_LOCUST_CHILD"
 
 UNLIMITED = 1 << 62
 DEAD_AFTER_S = 0.5
+# How often a worker looks whether it has users, and when the run begins without any.
+USERS_LOOK_S = 0.002
+USERS_WAIT_S = 15.0
 LEAST_JUDGED_REQUESTS = 20
 
 
@@ -43,7 +47,7 @@ class WorkerState:
     def __init__(self) -> None:
         self.environment: Environment | None = None
         self.job: Job | None = None
-        self.plan_arrived = gevent.event.Event()
+        self.under_way = gevent.event.Event()
         self.permits = UNLIMITED
         self.active = 0
         self.number = 0
@@ -60,17 +64,24 @@ class WorkerState:
         self.bytes_received = self.bytes_sent = 0
 
     def begin(self, job: Job) -> None:
-        """The plan has arrived: start counting from zero."""
+        """The plan has arrived: count from zero, and say when there are users."""
         self.job = job
         stage = job.stages[0]
         self.permits = UNLIMITED if stage.requests is None else stage.requests
         self.number = job.first
         self._started_ns = perf_counter_ns()
         self.ended = False
+        self.under_way.clear()
         self.reset()
-        self.plan_arrived.set()
-        gevent.spawn(self._report_regularly, job.interval_s)
+        gevent.spawn(self._say_when_users_are_there)
         self.check_over()
+
+    def go(self) -> None:
+        """The run begins, on all workers at once."""
+        if self.job is not None and not self.under_way.is_set():
+            self._started_ns = perf_counter_ns()
+            self.under_way.set()
+            gevent.spawn(self._report_regularly, self.job.interval_s)
 
     def take_permit(self) -> bool:
         """Whether one more request may be started."""
@@ -136,6 +147,14 @@ class WorkerState:
         self.reset()
         self._send("memory-interval", msgspec.msgpack.encode(message))
 
+    def _say_when_users_are_there(self) -> None:
+        runner = self.environment.runner if self.environment is not None else None
+        while runner is not None and not self.ended and not self.under_way.is_set():
+            if runner.user_count:
+                self._send("memory-users", None)
+                return
+            gevent.sleep(USERS_LOOK_S)
+
     def _report_regularly(self, interval_s: float) -> None:
         while not self.ended:
             gevent.sleep(interval_s)
@@ -158,6 +177,7 @@ class MasterState:
         self._final: set[str] = set()
         self._next_number = job.first
         self._started_ns = self._ended_ns = perf_counter_ns()
+        self._begun = False
         self._stopped: str | None = None
         self._requests = self._errors = 0
         self._answered_at = time.monotonic()
@@ -166,8 +186,6 @@ class MasterState:
         """The test starts: each worker gets its part."""
         runner = self.environment.runner
         assert isinstance(runner, MasterRunner)
-        self._started_ns = perf_counter_ns()
-        self._answered_at = time.monotonic()
         parts = list(runner.clients)
         stage = self.job.stages[0]
         for index, client in enumerate(parts):
@@ -181,8 +199,21 @@ class MasterState:
                 worker=index,
             )
             runner.send_message("memory-plan", msgspec.msgpack.encode(own), client_id=client)
-        if stage.duration_s is not None:
-            gevent.spawn_later(stage.duration_s, self.close_gate)
+        gevent.spawn_later(USERS_WAIT_S, self.begin)
+
+    def begin(self) -> None:
+        """The first user is there: the run begins."""
+        runner = self.environment.runner
+        if self._begun or not isinstance(runner, MasterRunner):
+            return
+        self._begun = True
+        self._started_ns = perf_counter_ns()
+        self._answered_at = time.monotonic()
+        for client in self._workers:
+            runner.send_message("memory-go", None, client_id=client)
+        duration_s = self.job.stages[0].duration_s
+        if duration_s is not None:
+            gevent.spawn_later(duration_s, self.close_gate)
 
     def close_gate(self, reason: str | None = None) -> None:
         """Let the workers end: those with a plan by themselves, others when Locust stops their users."""
@@ -252,6 +283,7 @@ def _attach(environment: Environment, **_: Any) -> None:
         runner.register_message(
             "memory-plan", lambda msg, **_: WORKER.begin(msgspec.msgpack.decode(msg.data, type=Job))
         )
+        runner.register_message("memory-go", lambda **_: WORKER.go())
         runner.register_message("memory-gate", lambda **_: WORKER.close_gate())
         events.request.add_listener(_on_request)
         events.test_stop.add_listener(lambda **_: WORKER.finish())
@@ -259,6 +291,7 @@ def _attach(environment: Environment, **_: Any) -> None:
         with open(os.environ[JOB_VARIABLE], "rb") as file:
             job = _job_from(file.read())
         master = MasterState(environment, job, int(os.environ[REPORT_VARIABLE]))
+        runner.register_message("memory-users", lambda **_: master.begin())
         runner.register_message("memory-interval", lambda msg, **_: master.take_interval(msg.node_id, msg.data))
         runner.register_message("memory-final", lambda msg, **_: master.take_final(msg.node_id, msg.data))
         events.test_start.add_listener(lambda **_: master.start())

@@ -38,8 +38,11 @@ _OUTPUT_LINES = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """How the master and its workers are laid out.  ``remote_workers`` are started by the user, on other hosts."""
+    """How the master and its workers are laid out.  ``remote_workers`` are started by the user, on other hosts.
 
+    Of ``concurrency`` users every worker gets at least one: a worker without would never send its share."""
+
+    concurrency: int
     local_workers: int = 2
     remote_workers: int = 0
     bind_host: str = "127.0.0.1"
@@ -56,6 +59,17 @@ class Cluster:
             raise ConfigError(
                 "a Locust run needs workers; expected local_workers or remote_workers", slug="config-load"
             )
+        if self.remote_workers > self.concurrency:
+            raise ConfigError(
+                f"remote_workers is {self.remote_workers} and concurrency {self.concurrency}; expected a user or more "
+                "for each worker",
+                slug="config-load",
+            )
+
+    @property
+    def workers_here(self) -> int:
+        """How many workers are started here: no more than there are users for."""
+        return min(self.local_workers, self.concurrency - self.remote_workers)
 
 
 @dataclass
@@ -111,7 +125,7 @@ class LocustRun:
         ]
         master = [*locust, "--master", "--headless", "--only-summary", "--host", cluster.host]
         master += ["--master-bind-host", cluster.bind_host, "--master-bind-port", str(port)]
-        master += ["--expect-workers", str(cluster.local_workers + cluster.remote_workers)]
+        master += ["--expect-workers", str(cluster.workers_here + cluster.remote_workers)]
         master += ["--expect-workers-max-wait", str(CONNECT_S)]
         master += ["--users", str(self.users), "--spawn-rate", f"{self.spawn_rate:g}"]
         job_file = directory / "job"
@@ -121,7 +135,7 @@ class LocustRun:
         self._spawn(master, variables, [report_fd])
         connect_to = "127.0.0.1" if cluster.bind_host in ("0.0.0.0", "*", "") else cluster.bind_host
         worker = [*locust, "--worker", "--master-host", connect_to, "--master-port", str(port)]
-        for _ in range(cluster.local_workers):
+        for _ in range(cluster.workers_here):
             self._spawn(worker, {}, [])
 
     def _spawn(self, command: Sequence[str], variables: dict[str, str], fds: Sequence[int]) -> None:

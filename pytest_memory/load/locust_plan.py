@@ -96,7 +96,7 @@ class PlanUser(User):  # type: ignore[misc]
     """A user of the plan: flows of steps, until there are no permits left."""
 
     def on_start(self) -> None:
-        WORKER.plan_arrived.wait()
+        WORKER.under_way.wait()
         assert WORKER.job is not None
         self._job = WORKER.job
         self._client = PlanClient(self._job)

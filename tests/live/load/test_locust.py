@@ -51,8 +51,17 @@ def test_a_sequence_of_a_plan_for_a_time(load: LoadGenerator, target: LoadTarget
     assert result.ok, result
     assert result.duration_s >= 2
     assert target.counts()["requests"] == result.requests
+    # The clock starts with the first user, not with Locust's spawning: there are answers from the beginning on.
     assert len(result.stats.series) >= 3
+    assert result.stats.series[0].requests > 0
     assert result.target("GET /me").errors == 0
+
+
+def test_one_user_has_one_worker(load: LoadGenerator, target: LoadTarget) -> None:
+    """A worker without a user would keep its share of the requests for ever."""
+    result = load.locust("/health", requests=20, concurrency=1)
+
+    assert result.requests == target.counts()["requests"] == 20
 
 
 def test_a_locustfile_of_the_user(load: LoadGenerator, target: LoadTarget) -> None:
@@ -77,6 +86,8 @@ def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator)
     pids: list[int] = []
 
     def kill(_: object) -> None:
+        if pids:  # a report that was on its way already
+            return
         pids.extend(process.pid for process in locust_processes())
         [master] = [process for process in locust_processes() if "--master" in process.cmdline()]
         os.kill(master.pid, signal.SIGKILL)
@@ -95,6 +106,7 @@ def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator)
         ("missing.py", {}, "expected a file"),
         (APPS / "locustfile_shop.py", {"requests": 5}, "requests with a locustfile"),
         ("/x", {"local_workers": 0}, "needs workers"),
+        ("/x", {"remote_workers": 3, "concurrency": 2}, "a user or more for each worker"),
     ],
 )
 def test_what_locust_cannot_do(
