@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_memory import metrics
 from pytest_memory.errors import ConfigError
 from pytest_memory.spec import BY_MARKER, SCOPES, parse_count, parse_option, parse_seconds, suggest
 
@@ -81,6 +80,8 @@ def check_marker(name: str, args: tuple[object, ...], kwargs: Mapping[str, objec
     if name == "no_leaks":
         _check_no_leaks(kwargs)
     if name == "memory_baseline" and "metrics" in kwargs:
+        from pytest_memory import metrics  # here, for every pytest run of an environment imports this module
+
         metrics.parse_metrics(kwargs["metrics"], "@pytest.mark.memory_baseline metrics")
     if not args:
         if name in ("no_leaks", "memory_baseline"):

@@ -213,7 +213,14 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_importing_the_plugin_is_light() -> None:
-    heavy = ("numpy", "numba", "plotly", "httpx", "psutil", "websocket", "rich", "jinja2", "msgspec", "asyncio")
+    heavy = (
+        *("numpy", "numba", "plotly", "httpx", "psutil", "websocket", "rich", "jinja2", "msgspec", "asyncio"),
+        *(
+            "pytest_memory.model",
+            "pytest_memory.metrics",
+            "pytest_memory.monitor",
+        ),  # ours, where imports would creep in
+    )
     script = (
         "import sys, pytest; before = set(sys.modules); import pytest_memory.plugin; "
         f"print([m for m in {heavy!r} if m in sys.modules and m not in before])"

@@ -72,7 +72,7 @@ def start_app(make_spec: Callable[..., AppSpec], private_tmp: Path) -> Iterator[
     yield start
     for app in apps:
         app.stop()
-    assert wait_until(lambda: not marked_processes(str(private_tmp)), 1.0), marked_processes(str(private_tmp))
+    assert wait_until(lambda: not marked_processes(str(private_tmp)), 10.0), marked_processes(str(private_tmp))
     assert leftovers(private_tmp) == []
 
 

@@ -70,11 +70,12 @@ def test_commands_from_many_threads_do_not_mix(inspector: InspectorClient) -> No
 
 def test_a_submitted_command_is_answered_later(inspector: InspectorClient) -> None:
     slow = inspector.submit(
-        "Runtime.evaluate", {"expression": "new Promise(r => setTimeout(r, 100))", "awaitPromise": True}
+        "Runtime.evaluate", {"expression": "new Promise(r => { globalThis.finish = r })", "awaitPromise": True}
     )
-    assert inspector.evaluate("1") == 1
+    assert inspector.evaluate("typeof finish") == "function"
     assert not slow.done()
-    assert slow.result(10)["result"]["type"] == "undefined"
+    inspector.evaluate("finish()")
+    assert slow.result(60)["result"]["type"] == "undefined"
 
 
 def test_a_cancelled_command_is_forgotten(inspector: InspectorClient) -> None:
@@ -89,7 +90,7 @@ def test_a_command_that_is_not_answered_ends_at_its_deadline(inspector: Inspecto
     began = time.monotonic()
     with pytest.raises(InspectorTimeout, match=r"Runtime\.evaluate was not answered within 0\.2 s"):
         inspector.evaluate("new Promise(() => {})", await_promise=True, timeout_s=0.2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
     assert inspector.evaluate("'still here'") == "still here"
 
 
@@ -104,10 +105,13 @@ def test_a_stopped_process_meets_the_deadline_and_may_go_on(app: NodeApp, inspec
 
 
 def test_a_busy_event_loop_is_interrupted(inspector: InspectorClient) -> None:
-    busy = "const began = Date.now(); while (Date.now() - began < 1500); done = true"
-    inspector.evaluate(f"globalThis.done = false; setTimeout(() => {{ {busy} }}); 0")
-    assert wait_until(lambda: inspector.call("Runtime.getHeapUsage", timeout_s=1.0))
-    assert inspector.evaluate("done") is False
+    busy = "state = 'busy'; const end = Date.now() + 6e4; while (state === 'busy' && Date.now() < end); state = 'over'"
+    inspector.evaluate(f"globalThis.state = 'before'; setTimeout(() => {{ {busy} }}); 0")
+    assert wait_until(lambda: inspector.evaluate("state") == "busy")
+    assert inspector.call("Runtime.getHeapUsage")["usedSize"] > 0
+    assert inspector.evaluate("state") == "busy"
+    inspector.evaluate("state = 'enough'; 0")
+    assert wait_until(lambda: inspector.evaluate("state") == "over")
 
 
 # --- values
@@ -250,7 +254,7 @@ def test_the_end_of_a_worker_ends_its_commands_and_not_the_app(start_app: StartA
     waiting = first.submit("Runtime.evaluate", {"expression": "new Promise(() => {})", "awaitPromise": True})
     assert app.client.get("/end").status_code == 200  # terminate() is not held up by our session
     with pytest.raises(InspectorError, match=r"has ended|context was destroyed"):
-        waiting.result(10)
+        waiting.result(60)
     assert wait_until(lambda: first.closed)
     with pytest.raises(InspectorClosed):
         first.evaluate("1")
@@ -267,7 +271,7 @@ def test_a_closed_client_refuses_commands_and_ends_waiting_ones(inspector: Inspe
         pass
     assert inspector.closed
     with pytest.raises(InspectorClosed, match="closed by this side"):
-        waiting.result(10)
+        waiting.result(60)
     with pytest.raises(InspectorClosed, match="closed by this side"):
         inspector.evaluate("1")
     inspector.close()
@@ -293,7 +297,7 @@ def test_a_farewell_that_takes_too_long_does_not_hold_up_the_app(app: NodeApp, m
 
     app.inspector.on_exit(linger)
     app.client.get("/exit/4")
-    assert app.wait(10) == 4
+    assert app.wait(60) == 4
     assert wait_until(lambda: ended == ["cut off"])
 
 
@@ -314,7 +318,7 @@ def serve_once(answer: bytes) -> Iterator[int]:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         yield server.getsockname()[1]
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "127.0.0.1:9229", "ws://", "ws://[::1", "ws://h:99999/x"])
@@ -328,10 +332,10 @@ def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(InspectorError) as error:
-        InspectorClient.connect(f"ws://127.0.0.1:{port}/x", timeout_s=1)
+        InspectorClient.connect(f"ws://127.0.0.1:{port}/x", timeout_s=30)
     assert error.value.slug == "inspector-unreachable"
     with pytest.raises(InspectorError) as error:
-        fetch_inspector_urls("127.0.0.1", port, timeout_s=1)
+        fetch_inspector_urls("127.0.0.1", port, timeout_s=30)
     assert error.value.slug == "inspector-unreachable"
 
 
@@ -344,7 +348,7 @@ def test_a_wrong_uuid_is_refused(inspector: InspectorClient) -> None:
 def test_a_hidden_list_is_refused_with_a_hint(inspector: InspectorClient) -> None:
     port = int(inspector.url.split(":")[2].split("/")[0])
     with pytest.raises(InspectorError, match="HTTP status 404") as error:
-        fetch_inspector_urls("127.0.0.1", port, timeout_s=5)
+        fetch_inspector_urls("127.0.0.1", port, timeout_s=30)
     assert "--inspect-publish-uid" in str(error.value.hint)
 
 
@@ -354,10 +358,10 @@ def test_a_hidden_list_is_refused_with_a_hint(inspector: InspectorClient) -> Non
 )
 def test_another_server_is_refused(answer: bytes) -> None:
     with serve_once(answer) as port, pytest.raises(InspectorError) as error:
-        InspectorClient.connect(f"ws://127.0.0.1:{port}/x", timeout_s=2)
+        InspectorClient.connect(f"ws://127.0.0.1:{port}/x", timeout_s=30)
     assert error.value.slug == "inspector-refused"
     with serve_once(answer) as port, pytest.raises(InspectorError) as error:
-        fetch_inspector_urls("127.0.0.1", port, timeout_s=2)
+        fetch_inspector_urls("127.0.0.1", port, timeout_s=30)
     assert error.value.slug == "inspector-refused"
 
 

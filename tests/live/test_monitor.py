@@ -87,7 +87,7 @@ def test_a_blocked_event_loop_does_not_stop_the_samples_and_is_said(make_spec: M
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.1) as monitor:
         app.inspector.submit(
             "Runtime.evaluate",
-            {"expression": "require('child_process').execSync('sleep 1.5'); 0", "includeCommandLineAPI": True},
+            {"expression": "require('child_process').execSync('sleep 3'); 0", "includeCommandLineAPI": True},
         )
         assert wait_until(lambda: sum(sample.blocked for sample in monitor.samples) >= 3)
         assert wait_until(lambda: not monitor.samples[-1].blocked)
@@ -120,7 +120,7 @@ def test_an_app_killed_from_outside_is_no_hang(make_spec: MakeSpec) -> None:
         assert wait_until(lambda: not app.alive)
         began = time.monotonic()
         monitor.stop()
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
     assert monitor.app_info.exit_status == -9
 
 

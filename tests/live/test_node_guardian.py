@@ -89,7 +89,7 @@ RunStarter = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_starter_leaves_nothing(run_starter: RunStarter, number: signal.Signals) -> None:
-    starter = run_starter("app = NodeApp.start(spec); app.evaluate('1'); report(app); time.sleep(60)")
+    starter = run_starter("app = NodeApp.start(spec); app.evaluate('1'); report(app); time.sleep(300)")
     pids = read_pids(starter)
     starter.send_signal(number)
     assert all_gone(pids)
@@ -103,12 +103,12 @@ def test_os_exit_leaves_nothing(run_starter: RunStarter) -> None:
 def test_an_app_nobody_stopped_goes_with_the_interpreter(run_starter: RunStarter) -> None:
     starter = run_starter("app = NodeApp.start(spec); report(app)")
     pids = read_pids(starter)
-    assert starter.wait(30) == 0
+    assert starter.wait(120) == 0
     assert all_gone(pids)
 
 
 def test_an_app_that_ignores_sigterm_goes_too(run_starter: RunStarter) -> None:
-    code = "app = NodeApp.start(spec); print(json.dumps({'app': app.pid}), flush=True); time.sleep(60)"
+    code = "app = NodeApp.start(spec); print(json.dumps({'app': app.pid}), flush=True); time.sleep(300)"
     starter = run_starter(code, app="stubborn.js")
     pids = read_pids(starter)
     starter.kill()
@@ -121,10 +121,10 @@ def test_a_forked_child_that_holds_the_pipe_does_not_keep_the_app(run_starter: R
         app = NodeApp.start(spec)
         child = os.fork()
         if child == 0:
-            time.sleep(20)
+            time.sleep(300)
             os._exit(0)
         report(app, holder=child)
-        time.sleep(60)
+        time.sleep(300)
         """
     )
     pids = read_pids(starter)
@@ -149,7 +149,7 @@ def test_an_app_started_by_a_thread_outlives_the_thread(run_starter: RunStarter)
         """
     )
     assert all_gone(read_pids(starter))
-    assert starter.wait(30) == 0
+    assert starter.wait(120) == 0
 
 
 def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing(run_starter: RunStarter) -> None:
@@ -164,7 +164,7 @@ def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing(run_starter: RunStarte
         app="never-ready.js",
     )
     assert read_pids(starter) == {}
-    assert starter.wait(30) == 0
+    assert starter.wait(120) == 0
 
 
 def test_a_second_ctrl_c_during_the_stop_leaves_nothing(run_starter: RunStarter) -> None:
@@ -180,7 +180,7 @@ def test_a_second_ctrl_c_during_the_stop_leaves_nothing(run_starter: RunStarter)
         app="stubborn.js",
     )
     assert all_gone(read_pids(starter))
-    assert starter.wait(30) == 0
+    assert starter.wait(120) == 0
 
 
 def test_a_stopped_app_leaves_no_guardian(run_starter: RunStarter, private_tmp: Path) -> None:

@@ -39,7 +39,7 @@ class Project:
 
     def run(self, *args: str) -> pytest.RunResult:
         """Run pytest there, in a process of its own."""
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *QUIET_NEIGHBOURS, *args, timeout=120)
+        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *QUIET_NEIGHBOURS, *args, timeout=300)
 
     def document(self, name: str = "results.json") -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))

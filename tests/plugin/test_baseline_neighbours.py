@@ -147,10 +147,10 @@ def test_a_timeout_ends_the_test_and_its_app(project: Any) -> None:
     project.test("""
         import time, pytest
 
-        @pytest.mark.timeout(8)
+        @pytest.mark.timeout(8, func_only=True)
         def test_slow(node_app, memory_monitor):
             open("pid.txt", "w").write(str(node_app.pid))
-            time.sleep(60)
+            time.sleep(300)
 
         def test_next(node_app, memory_monitor): pass
     """)
@@ -169,7 +169,7 @@ def test_coverage_and_a_random_order_change_nothing(project: Any) -> None:
     run = project.pytester.runpytest_subprocess(
         *("-p", "no:cacheprovider", "-p", "randomly", "-p", "no:rerunfailures"),
         *("--cov=test_memory", "-n2", BASELINE, "--memory-json=results.json"),
-        timeout=120,
+        timeout=300,
     )
     run.assert_outcomes(passed=3, xfailed=1)
     run.stdout.fnmatch_lines(["*test_memory.py*100%*"])

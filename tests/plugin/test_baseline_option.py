@@ -260,5 +260,5 @@ def test_two_sessions_at_once_update_one_baseline(project: Any) -> None:
         project.test(f"def test_{name}(node_app, memory_monitor): pass", name=f"test_{name}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", BASELINE, UPDATE]
     running = [subprocess.Popen([*command, f"test_{name}.py"], cwd=project.path) for name in ("one", "two")]
-    assert [process.wait(100) for process in running] == [0, 0]
+    assert [process.wait(300) for process in running] == [0, 0]
     assert set(entries(project)) == {"test_one.py::test_one", "test_two.py::test_two"}

@@ -27,7 +27,7 @@ def rows_of(page: str) -> dict[str, list[dict]]:
 @pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
 @pytest.mark.parametrize("mode", [["--self-contained-html"], []], ids=["self-contained", "assets"])
 def test_rows_and_summary_hold_the_memory(project, mode, workers):
-    project.runpytest_subprocess(*REPORT, *mode, *workers, timeout=120)
+    project.runpytest_subprocess(*REPORT, *mode, *workers, timeout=300)
     page = (project.path / "out" / "report.html").read_text(encoding="utf-8")
     rows = rows_of(page)
     (leaking,) = rows["test_api.py::test_leaking"]

@@ -191,5 +191,5 @@ def test_nothing_is_left_running_after_a_crash_of_the_test_run(project) -> None:
     import psutil
 
     pid = int((project.path / "pid").read_text())
-    _gone, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    _gone, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
     assert alive == []

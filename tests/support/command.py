@@ -84,7 +84,7 @@ def run_app(script: Path) -> Iterator[RunningApp]:
         process.communicate()
 
 
-def _wait_until_it_serves(app: RunningApp, timeout_s: float = 20.0) -> None:
+def _wait_until_it_serves(app: RunningApp, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:

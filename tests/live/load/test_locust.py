@@ -95,7 +95,7 @@ def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator)
     with pytest.raises(LoadError, match="ended in the middle of a run"):
         load.locust("/health", duration="60s", concurrency=2, interval="200ms", progress=kill)
     assert len(pids) >= 3
-    assert wait_until(lambda: all(is_gone(pid) for pid in pids), 10)
+    assert wait_until(lambda: all(is_gone(pid) for pid in pids))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_the_load_process_dies_with_a_killed_parent(parent: subprocess.Popen[str
 
     parent.kill()
 
-    assert wait_until(lambda: is_gone(worker_pid), 5)
+    assert wait_until(lambda: is_gone(worker_pid))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
@@ -58,7 +58,7 @@ def test_a_load_process_too_busy_to_read_dies_too(parent: subprocess.Popen[str])
     parent.kill()
     worker.resume()
 
-    assert wait_until(lambda: is_gone(worker.pid), 5)
+    assert wait_until(lambda: is_gone(worker.pid))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
