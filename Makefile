@@ -10,7 +10,10 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && { echo $$p; break; }; done)
+# Those that the 'node' extra's package offers; others (18, 26) are taken from npm when they are named.
 NODE_MAJORS ?= 20 22 24
+# A sample that needs no npm package: heap, external memory, descriptors and look-alikes; eight runs, a few minutes.
+CORPUS_SLICE ?= mis-latency-samples,mis-buffer-slice-retained,mis-fd-error-path,ok-plain-http,ok-ring-buffer-frames
 PYTEST_ARGS ?=
 
 .PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench clean
@@ -59,6 +62,15 @@ docs: $(STAMP)
 
 corpus: $(STAMP)
 	$(PY) benchmarks/corpus.py --repeat 3
+
+# A few apps of the corpus, once: whether the leak verdict still tells leaky from healthy.
+corpus-slice: $(STAMP)
+	$(PY) benchmarks/corpus.py --repeat 1 --cases '$(CORPUS_SLICE)'
+
+# What the plugin costs: to those who do not use it, and the app that is watched.  Wants a quiet machine.
+bench: $(STAMP)
+	$(PY) benchmarks/import_cost.py
+	$(PY) benchmarks/monitor_overhead.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis memory-results

@@ -3,7 +3,7 @@
 Against one Node hello-world, in one run, interleaved: every round has each client once, in rotating order, and what
 is compared are medians of the rounds' ratios, so that a busy machine slows all alike.
 
-Bars (issue 4): requests/s at least 1.3 × autocannon's and 0.9 × wrk's, CPU per request at most autocannon's, p50 and
+Bars: requests/s at least 1.3 × autocannon's and 0.9 × wrk's, CPU per request at most autocannon's, p50 and
 p99 within 15 % of wrk's at the same fixed rate.
 
 About the fixed rate: wrk has none (wrk2, which has, is packaged nowhere we could rely on), so both clients get the

@@ -231,3 +231,16 @@ def test_importing_the_plugin_is_light() -> None:
 
 def test_no_catch_all_modules() -> None:
     assert not [name for name in modules() if name.rpartition(".")[2] in ("utils", "helpers", "common", "misc")]
+
+
+def test_the_architecture_page_names_every_module_that_has_a_floor_here() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = {name.removeprefix("pytest_memory.") for name in FLOORS} - {
+        "pytest_memory",
+        "report",
+        "node",
+        "cdp",
+        "heap",
+    }
+    packages = {"load"}  # its many small modules are told of in its own docstring
+    assert sorted(n for n in names if f"`{n}`" not in page and n.partition(".")[0] not in packages) == []

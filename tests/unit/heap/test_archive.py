@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,13 @@ def test_broken_archive_is_refused(tmp_path: Path, damage: slice) -> None:
         pass
 
 
+ZSTD_MODULES = ("compression.zstd", "backports.zstd", "zstandard", "pyzstd")
 ZSTD = any(importlib.util.find_spec(name) for name in ("zstandard", "pyzstd", "compression"))
 
 
-@pytest.mark.skipif(ZSTD, reason="a zstd module is installed")
-def test_zstd_without_a_module_says_what_to_install(tmp_path: Path) -> None:
+def test_zstd_without_a_module_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ZSTD_MODULES:
+        monkeypatch.setitem(sys.modules, module, None)
     path = tmp_path / "a.heapsnapshot"
     path.write_bytes(TEXT)
     with pytest.raises(ConfigError, match="zstandard"):
