@@ -39,7 +39,7 @@ def node_app(request: pytest.FixtureRequest) -> Iterator[NodeApp]:
         app = session.apps.acquire(app_spec, _scope_key(item, scope))
     except PytestMemoryError as error:
         item.stash[RESULT] = session.not_measured(id_of_test(item), error)
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     if scope != "function":
         _scope_node(item, scope).addfinalizer(lambda: session.apps.release(app))
     try:
@@ -86,7 +86,7 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
     try:
         generator = LoadGenerator(node_app.url, **_load_defaults(settings))
     except ConfigError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     with generator:
         # Whichever fixture came first: a monitor of this test counts these requests as the work of its window.
         item.stash[GENERATOR] = generator

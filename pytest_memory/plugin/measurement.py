@@ -38,7 +38,7 @@ class Measurement:
             self.monitor.start()
         except PytestMemoryError as error:
             self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def finish(self) -> RunResult:
         """Stop, judge, and remember the result on the item."""
@@ -96,7 +96,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         result = measurement.finish()
     except PytestMemoryError as error:
         item.stash[RESULT] = measurement.session.not_measured(id_of_test(item), error)
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     if measurement.session.fails(result, measurement.settings):
         from pytest_memory.report import view
 

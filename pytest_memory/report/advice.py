@@ -142,7 +142,10 @@ _KIND_ACTIONS: Mapping[str, str] = {
 
 def finding_sentence(finding: Finding, unit: str = "unit") -> str:
     """One finding in one line: what it is, the evidence, and where; ``unit`` is what its units of work are."""
+    message = str(finding.evidence.get("message", ""))
     shown = {key: value for key, value in finding.evidence.items() if key not in _SHOWN_APART}
+    if "exit status" in message:  # the message of an app that ended says it already
+        shown.pop("exit_status", None)
     evidence = evidence_text(shown, unit)
     headline = _headline(finding)
     sentence = f"{headline} ({evidence})" if evidence else headline

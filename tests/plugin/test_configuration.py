@@ -87,6 +87,14 @@ def test_a_test_without_an_app_is_an_error_that_says_how_to_name_one(bare_projec
     result.stdout.fnmatch_lines(["*no app to test*", "*@pytest.mark.node_app*"])
 
 
+def test_an_app_that_cannot_be_started_is_said_once(project) -> None:
+    project.test("import pytest\n@pytest.mark.node_app('nope.js')\ndef test_it(memory_monitor): pass\n")
+    output = project.run().stdout
+    output.fnmatch_lines(["ConfigError[[]config-app[]]*'nope.js'*"])
+    assert output.str().count("the script is 'nope.js'") == 1
+    assert "During handling" not in output.str()
+
+
 def test_disabled_tests_are_skipped_saying_so(bare_project) -> None:
     bare_project.test(
         "import pytest\n"

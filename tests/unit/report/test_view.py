@@ -219,6 +219,13 @@ def test_a_finding_with_a_message_says_it():
     assert advice.finding_sentence(finding) == "port 3000"
 
 
+def test_a_finding_says_an_exit_status_once():
+    ended = "'server.js' (pid 7) was ended by SIGKILL (exit status -9)"
+    evidence = {"message": ended, "exit_status": -9, "last_output": ""}
+    finding = Finding(slug="app-died", severity="critical", subject="app", evidence=evidence)
+    assert advice.finding_sentence(finding) == ended
+
+
 def test_results_without_anything_still_have_words():
     result = RunResult(test_id="bare")
     assert view.verdict_line(result) == "not measured: nothing was judged"
