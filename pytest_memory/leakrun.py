@@ -33,6 +33,7 @@ from pytest_memory.model import (
     Round,
     SettledMemory,
 )
+from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.settle import SettledApp, settle_app
 from pytest_memory.units import Limit, parse_duration, parse_rate
 
@@ -57,6 +58,7 @@ class LeakTestedApp(SettledApp, Protocol):
     @property
     def spec(self) -> Any: ...
     def check(self) -> None: ...
+    def wait(self, timeout_s: float) -> int | None: ...
     def evaluate(self, js: str, *, timeout_s: float = ..., await_promise: bool = ...) -> Any: ...
 
 
@@ -195,6 +197,7 @@ class _Driver:
 
     def _died_of(self, error: InspectorError | LoadError) -> bool:
         """True when an error means that the app died (or is another process now); any other is raised."""
+        self._app.wait(LAST_BREATH_S)
         try:
             self._app.check()
         except AppError:

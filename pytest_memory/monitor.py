@@ -29,6 +29,7 @@ from pytest_memory.model import (
     Sample,
     SettledMemory,
 )
+from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.sampler import Sampler
 from pytest_memory.settle import settle_app
 
@@ -392,6 +393,7 @@ class MemoryMonitor:
             return None
         except InspectorError as error:
             # The inspector is gone: has the app gone with it?
+            self.app.wait(LAST_BREATH_S)
             try:
                 self.app.check()
             except AppError as died:

@@ -35,6 +35,7 @@ from pytest_memory.errors import (
     PytestMemoryWarning,
 )
 from pytest_memory.heap import headroom
+from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.store import file_stem
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ _TIMEOUT_S_PER_MB = 1.5
 _LAST_NODE_WITH_QUADRATIC_WRITING = 21
 _DEBUGGER_TIMEOUT_S = 60.0  # line ends of all scripts: 0.15 s for 14 MB of source, waits for the event loop
 _QUESTION_TIMEOUT_S = 30.0
-_LAST_BREATH_S = 2.0
 _HEAD, _TAIL = b'{"snapshot":', b"]}"
 
 
@@ -245,8 +245,7 @@ class Camera:
     def _explain_end(self, error: InspectorClosed, name: str) -> PytestMemoryError:
         """What became of an app whose connection broke while it was being looked at."""
         if not isinstance(self._app, InspectorClient):
-            # The socket breaks a moment before the process is gone.
-            self._app.wait(_LAST_BREATH_S)
+            self._app.wait(LAST_BREATH_S)
             try:
                 self._app.check()
             except AppError as died:

@@ -14,6 +14,9 @@ from typing import Final
 
 _HEAP_LIMIT = re.compile(r"FATAL ERROR: .*(?:heap out of memory|Allocation failed)", re.IGNORECASE)
 _PORT_TAKEN = re.compile(r"EADDRINUSE[^\n]*?(?::(?P<port>\d+)\b|port: (?P<port2>\d+))")
+LAST_BREATH_S: Final = 2.0
+"""The inspector's socket breaks, and requests fail, a moment before the process is gone: wait before asking whether."""
+
 _SHELL_SIGNAL_BASE = 128  # sh and npm report a child's death by signal N as exit status 128 + N
 
 # Node's own statuses, https://nodejs.org/api/process.html#exit-codes: those that need a word of explanation.

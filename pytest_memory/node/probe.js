@@ -12,8 +12,8 @@
   const ring = new Float64Array(CAPACITY * 3);
   let held = 0;
   let dropped = 0;
-  const observer = new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) {
+  const keep = (entries) => {
+    for (const entry of entries) {
       if (held === CAPACITY) { dropped += 1; continue; }
       const at = held * 3;
       ring[at] = entry.startTime;
@@ -21,7 +21,8 @@
       ring[at + 2] = entry.detail ? entry.detail.kind : entry.kind;
       held += 1;
     }
-  });
+  };
+  const observer = new PerformanceObserver((list) => keep(list.getEntries()));
   // The event loop's delay since the last reading.  A histogram forgets its last tick when it is reset: one alone would
   // lose the delay under way at each reading, and at short intervals never hold one.  Of two, the one that has run
   // for longer tells a delay that spans readings, by a maximum that rises; the other what came since it was reset.
@@ -49,6 +50,7 @@
     return true;
   };
   const pause = () => {
+    keep(observer.takeRecords()); // what has not been delivered yet would be lost
     observer.disconnect();
     for (const histogram of [older, younger]) {
       histogram.disable();

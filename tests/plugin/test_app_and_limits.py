@@ -1,0 +1,178 @@
+"""Which app a test gets, every limit marker on a real app, and the app's bad luck in the middle of a measurement."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+import pytest
+from support.apps import is_gone, wait_until
+
+pytestmark = pytest.mark.node
+
+
+# --- limits
+
+
+def test_markers_on_parameters_hold_for_their_case_alone(project: Any) -> None:
+    project.test("""
+        import pytest
+
+        TIGHT = pytest.mark.max_heap_growth("1MB")
+
+        @pytest.mark.parametrize(
+            "size", [pytest.param(5_000_000, marks=TIGHT), 6_000_000, pytest.param(10, marks=TIGHT)]
+        )
+        def test_it(node_app, memory_monitor, size):
+            node_app.client.get("/grow", params={"bytes": size})
+    """)
+    result = project.run("-v")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*test_it[[]5000000[]] FAILED*"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "work", "words"),
+    [
+        ("max_rss_growth('8MB')", "node_app.client.get('/buffer', params={'bytes': 40_000_000})", "*RSS*limit 8MB*"),
+        ("max_gc_count(2)", "[node_app.evaluate(GARBAGE) for _ in range(40)]", "*major GC runs *, limit 2"),
+        ("max_gc_pause('1us')", "[node_app.evaluate(GARBAGE) for _ in range(12)]", "*pause*limit 1us*"),
+        ("max_heap_growth('1%')", "node_app.client.get('/grow', params={'bytes': 5_000_000})", "*heap*limit 1%*"),
+        (
+            "max_heap_growth('50KB/request')",
+            "load_generator.run('/grow?bytes=100000', requests=50)",
+            "*heap*50KB/request*",
+        ),
+    ],
+)
+def test_each_limit_is_judged_on_a_real_app(project: Any, marker: str, work: str, words: str) -> None:
+    # Kept a moment and dropped: what the young generation cannot hold ends in major collections.
+    garbage = "'{ globalThis.kept = Array.from({ length: 3e5 }, (_, i) => ({ i })); 0 }'"
+    project.test(f"""
+        import pytest
+
+        GARBAGE = {garbage}
+
+        @pytest.mark.{marker}
+        def test_it(node_app, memory_monitor, load_generator):
+            {work}
+    """)
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([words])
+
+
+# --- which app
+
+
+def test_a_fixture_of_the_projects_own_may_stand_in_for_node_app(project: Any) -> None:
+    project.ini()
+    project.test(f"""
+        import pytest
+        from pytest_memory import AppSpec, NodeApp
+
+        @pytest.fixture
+        def node_app():
+            with NodeApp.start(AppSpec(command="server.js", node={project.node!r}, env={{"MINE": "yes"}})) as app:
+                yield app
+
+        @pytest.mark.max_heap_growth("1MB")
+        def test_it(node_app):
+            assert node_app.evaluate("process.env.MINE") == "yes"
+            node_app.client.get("/grow", params={{"bytes": 5_000_000}})
+    """)
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*heap grew*limit 1MB*"])
+
+
+def test_an_app_already_running_is_attached_to_and_left_running(project: Any) -> None:
+    project.ini()
+    project.test("def test_it(node_app, memory_monitor): print('PID', node_app.pid)")
+    command = [project.node, "--inspect=127.0.0.1:0", "server.js"]
+    environment = {**os.environ, "PORT": "0"}
+    with subprocess.Popen(command, cwd=project.path, env=environment, stderr=subprocess.PIPE, text=True) as app:
+        try:
+            assert app.stderr is not None
+            url = app.stderr.readline().split()[-1]
+            for target in (url, url.removeprefix("ws://").partition("/")[0]):
+                result = project.run("-s", f"--memory-inspector={target}")
+                result.assert_outcomes(passed=1)
+                result.stdout.fnmatch_lines([f"*PID {app.pid}*"])
+            assert app.poll() is None
+        finally:
+            app.kill()
+
+
+# --- bad luck
+
+
+def test_ctrl_c_leaves_nothing_running(project: Any) -> None:
+    project.test("""
+        import time
+
+        def test_it(node_app, memory_monitor):
+            open("pid.tmp", "w").write(str(node_app.pid))
+            __import__("os").rename("pid.tmp", "pid")
+            time.sleep(300)
+    """)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            assert wait_until((project.path / "pid").exists)
+            pid = int((project.path / "pid").read_text())
+            assert psutil.pid_exists(pid)
+            run.send_signal(signal.SIGINT)
+            output, _ = run.communicate(timeout=120)
+        finally:
+            run.kill()
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "KeyboardInterrupt" in output
+    assert is_gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("app", "misfortune", "words"),
+    [
+        ("grower.js", "import os, signal; os.kill(node_app.pid, signal.SIGKILL)", "*was ended by SIGKILL*"),
+        ("out-of-heap.js", "node_app.client.get('/fill')", "*ran out of heap*"),
+    ],
+)
+def test_an_app_that_ends_in_the_middle_is_a_finding(make_project: Any, app: str, misfortune: str, words: str) -> None:
+    project = make_project(app)
+    project.test(f"""
+        import httpx, pytest
+
+        @pytest.mark.node_app("server.js", node_options="--max-old-space-size=40")
+        def test_it(node_app, memory_monitor):
+            try:
+                {misfortune}
+            except httpx.HTTPError:
+                pass
+    """)
+    result = project.run("--memory-json=results.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([words])
+    (entry,) = project.document()["results"]
+    assert entry["app"]["exit_status"] < 0
+    assert entry["samples"]["rss_bytes"]
+
+
+def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_project: Any) -> None:
+    project = make_project("closes-inspector.js")
+    project.test("""
+        import pytest
+
+        @pytest.mark.max_heap_growth("3MB")
+        def test_it(node_app, memory_monitor):
+            node_app.client.get("/close")
+    """)
+    result = project.run("--memory-json=results.json", "--memory-fail-on=inconclusive")
+    result.assert_outcomes(failed=1)
+    (entry,) = project.document()["results"]
+    assert entry["verdict"]["outcome"] == "inconclusive"
+    assert "inspector-lost" in {note["slug"] for note in entry["notes"]}
