@@ -16,7 +16,7 @@ NODE_MAJORS ?= 20 22 24
 CORPUS_SLICE ?= mis-latency-samples,mis-buffer-slice-retained,mis-fd-error-path,ok-plain-http,ok-ring-buffer-frames
 PYTEST_ARGS ?=
 
-.PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench clean
+.PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench bench-load clean
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,4p'
 	@echo "  more: test-browser test-node-matrix lint types docs fuzz corpus corpus-slice bench clean"
@@ -59,6 +59,10 @@ check: lint types test
 # docs/options.md and the JSON Schemas are written from the tables they describe; a test fails when they are stale.
 docs: $(STAMP)
 	$(PY) docs/generate.py
+
+# The load engine beside autocannon (npm) and wrk (where it is installed); then ten million requests, c. 10 minutes.
+bench-load: $(STAMP)
+	$(PY) benchmarks/load.py --flat 10000000
 
 corpus: $(STAMP)
 	$(PY) benchmarks/corpus.py --repeat 3

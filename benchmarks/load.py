@@ -6,11 +6,18 @@ is compared are medians of the rounds' ratios, so that a busy machine slows all 
 Bars: requests/s at least 1.3 × autocannon's and 0.9 × wrk's, CPU per request at most autocannon's, p50 and
 p99 within 15 % of wrk's at the same fixed rate.
 
-About the fixed rate: wrk has none (wrk2, which has, is packaged nowhere we could rely on), so both clients get the
-same closed loop with the same think time, ``delay()`` in wrk's script and ``think_time`` in ours: the same number of
-connections, each asking about as often.  The rates that came of it are in the table.
+About the fixed rate: wrk has no option for one (wrk2, which has, is packaged nowhere we could rely on), but it asks
+its script how long to wait before each request.  So there are two readings, and both are shown:
 
-    python benchmarks/load.py [--rounds 5] [--seconds 4] [--flat 10000000] [--pin]
+- the same think time in both, ``delay()`` returning a constant: each connection asks about as often, and both count
+  from when the request was really written;
+- arrivals on a schedule: the script gives each connection that becomes free the next slot, one every 1/rate seconds.
+  That is ``rate=`` in ours, which counts from the slot, so that a stall of the machine delays all that was due
+  meanwhile; wrk counts from its own late write and does not see it.  On a busy machine ours must show a larger p99.
+
+The server has the first CPU and each client in its turn the others (``--no-pin`` leaves that to the system).
+
+    python benchmarks/load.py [--rounds 5] [--seconds 4] [--flat 10000000] [--no-pin] [--only PART]
 
 autocannon is installed by npm into a cache directory; wrk is used when it is on PATH (Debian: apt install wrk).
 """
@@ -32,7 +39,7 @@ from pathlib import Path
 
 import psutil
 
-from pytest_memory.load import LoadGenerator
+from pytest_memory.load import LoadGenerator, LoadProgress
 
 AUTOCANNON = "autocannon@9"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pytest-memory" / "benchmarks"
@@ -43,6 +50,18 @@ const body = JSON.stringify({ items: Array.from({ length: 14 }, (_, id) => ({ id
 const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
 const server = http.createServer((req, res) => { res.writeHead(200, headers); res.end(body); });
 server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+"""
+
+WRK_SCHEDULE = """
+local ffi = require('ffi')
+ffi.cdef 'typedef struct { long s; long ns; } timespec_t; int clock_gettime(int clock, timespec_t *time);'
+local time, period_ms, slot_ms = ffi.new('timespec_t'), 1000 / RATE, 0
+function delay()
+  ffi.C.clock_gettime(1, time)
+  local now_ms = tonumber(time.s) * 1e3 + tonumber(time.ns) / 1e6
+  slot_ms = math.max(slot_ms + period_ms, now_ms)
+  return math.floor(slot_ms - now_ms + 0.5)
+end
 """
 
 WRK_DONE = """
@@ -63,7 +82,16 @@ class Measured:
     p99_us: float | None = None
 
 
-Client = Callable[[str, int, int, int], Measured]  # url, connections, seconds, think time in ms
+@dataclass(frozen=True)
+class Pace:
+    """How requests follow each other: as fast as possible, after a think time, or at a rate."""
+
+    rate: int | None = None
+    think_ms: int | None = None
+
+
+FLAT_OUT = Pace()
+Client = Callable[[str, int, int, Pace], Measured]  # url, connections, seconds
 
 
 def children_cpu_s() -> float:
@@ -83,9 +111,14 @@ def make_wrk(directory: Path) -> Client | None:
     if wrk is None:
         return None
 
-    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
-        script = directory / f"wrk-{think_ms}.lua"
-        script.write_text((f"function delay() return {think_ms} end\n" if think_ms else "") + WRK_DONE)
+    def run(url: str, connections: int, seconds: int, pace: Pace) -> Measured:
+        script = directory / "pace.lua"
+        delay = ""
+        if pace.rate is not None:
+            delay = WRK_SCHEDULE.replace("RATE", str(pace.rate))
+        elif pace.think_ms is not None:
+            delay = f"function delay() return {pace.think_ms} end\n"
+        script.write_text(delay + WRK_DONE)
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
         output, cpu_s = run_outside(command)
         found = json.loads(output.partition("JSON")[2].splitlines()[0])
@@ -108,7 +141,7 @@ def make_autocannon() -> Client | None:
         CACHE.mkdir(parents=True, exist_ok=True)
         subprocess.run([npm, "install", "--prefix", str(CACHE), "--no-audit", "--no-fund", AUTOCANNON], check=True)
 
-    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
+    def run(url: str, connections: int, seconds: int, pace: Pace) -> Measured:
         command = [node, str(script), "-j", "-c", str(connections), "-d", str(seconds), url]
         output, cpu_s = run_outside(command)
         found = json.loads(output)
@@ -119,12 +152,12 @@ def make_autocannon() -> Client | None:
 
 
 def make_ours(load: LoadGenerator) -> Client:
-    def run(url: str, connections: int, seconds: int, think_ms: int) -> Measured:
-        think = f"{think_ms}ms" if think_ms else None
+    def run(url: str, connections: int, seconds: int, pace: Pace) -> Measured:
         load.run(url, requests=connections, concurrency=connections)  # the process is up, as theirs are when they time
         process = psutil.Process(load.worker_pids[0])
         before = process.cpu_times()
-        result = load.run(url, duration=seconds, concurrency=connections, think_time=think)
+        think = None if pace.think_ms is None else f"{pace.think_ms}ms"
+        result = load.run(url, duration=seconds, concurrency=connections, rate=pace.rate, think_time=think)
         after = process.cpu_times()
         cpu_s = after.user + after.system - before.user - before.system
         assert result.ok, result
@@ -136,14 +169,14 @@ def make_ours(load: LoadGenerator) -> Client:
 
 
 def interleaved(
-    clients: dict[str, Client], rounds: int, url: str, connections: int, seconds: int, think_ms: int
+    clients: dict[str, Client], rounds: int, url: str, connections: int, seconds: int, pace: Pace
 ) -> dict[str, list[Measured]]:
     """``rounds`` measurements of each client, the order turning so that none is always first."""
     names = list(clients)
     found: dict[str, list[Measured]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            found[name].append(clients[name](url, connections, seconds, think_ms))
+            found[name].append(clients[name](url, connections, seconds, pace))
     return found
 
 
@@ -188,7 +221,7 @@ def saturated(clients: dict[str, Client], url: str, rounds: int, seconds: int) -
     """As many requests as each client manages."""
     kept = []
     for connections in (10, 100):
-        found = interleaved(clients, rounds, url, connections, seconds, 0)
+        found = interleaved(clients, rounds, url, connections, seconds, FLAT_OUT)
         print_table(f"as fast as possible, {connections} connections, median of {rounds} × {seconds} s", found)
         kept += [
             print_bar(
@@ -209,16 +242,17 @@ def saturated(clients: dict[str, Client], url: str, rounds: int, seconds: int) -
 
 
 def at_a_rate(clients: dict[str, Client], url: str, rounds: int, seconds: int) -> list[bool]:
-    """The same think time in ours and in wrk: what latency do they see?"""
+    """The same pace in ours and in wrk: what latency do they see?"""
     kept = []
     both = {name: client for name, client in clients.items() if name != "autocannon"}
     if "wrk" not in both:
         print("\nwrk is not on PATH: latencies are not compared")
         return []
-    for connections, think_ms in ((10, 10), (100, 40)):
-        found = interleaved(both, rounds, url, connections, seconds, think_ms)
-        title = f"same rate: {connections} connections, each waiting {think_ms} ms after a response"
-        print_table(f"{title}, median of {rounds} × {seconds} s", found)
+    paces = ((10, Pace(think_ms=10)), (100, Pace(think_ms=100)), (10, Pace(rate=500)), (100, Pace(rate=1000)))
+    for connections, pace in paces:
+        found = interleaved(both, rounds, url, connections, seconds, pace)
+        how = f"{pace.rate}/s on a schedule" if pace.rate else f"each waiting {pace.think_ms} ms after a response"
+        print_table(f"same pace: {connections} connections, {how}, median of {rounds} × {seconds} s", found)
         for name, value_of in (("p50", lambda run: run.p50_us), ("p99", lambda run: run.p99_us)):
             kept.append(
                 print_bar(
@@ -230,18 +264,24 @@ def at_a_rate(clients: dict[str, Client], url: str, rounds: int, seconds: int) -
 
 def flat(load: LoadGenerator, url: str, requests: int) -> bool:
     """The load process's memory over many requests."""
-    load.run(url, requests=min(requests, 200_000))
+    load.run(url, requests=min(requests, 200_000), concurrency=20)
     process = psutil.Process(load.worker_pids[0])
-    start = process.memory_info().rss
-    largest = start
+    start = largest = process.memory_info().rss
+    shown_at = 0
+    print(f"\nmemory of the load process over {requests:,} requests\n  {'requests':>12}{'RSS in MB':>12}")
 
-    def look(_: object) -> None:
-        nonlocal largest
-        largest = max(largest, process.memory_info().rss)
+    def look(seen: LoadProgress) -> None:
+        nonlocal largest, shown_at
+        rss = process.memory_info().rss
+        largest = max(largest, rss)
+        if seen.requests >= shown_at:
+            print(f"  {seen.requests:>12,}{rss / 1e6:>12.1f}", flush=True)
+            shown_at = seen.requests + requests // 20
 
-    result = load.run(url, requests=requests, concurrency=20, progress=look)
-    print(f"\nmemory of the load process over {result.requests:,} requests ({result.rps:,.0f}/s)")
-    print(f"  start {start / 1e6:.1f} MB, largest {largest / 1e6:.1f} MB")
+    result = load.run(url, requests=requests, concurrency=20, interval="1s", progress=look)
+    assert result.requests == requests, result
+    assert result.ok, result
+    print(f"  start {start / 1e6:.1f} MB, largest {largest / 1e6:.1f} MB, {result.rps:,.0f} requests/s")
     return print_bar("growth in MB", (largest - start) / 1e6, lambda x: x < 3, "< 3")
 
 
@@ -251,7 +291,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, help="of each run; whole, as wrk wants them")
     parser.add_argument("--flat", type=int, default=0, metavar="REQUESTS", help="also watch the memory over so many")
     parser.add_argument("--only", choices=("saturated", "rate", "flat"))
-    parser.add_argument("--pin", action="store_true", help="server on the first CPU, clients on the others")
+    parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the system choose the CPUs")
     options = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
     server = subprocess.Popen(["node", "-e", SERVER], stdout=subprocess.PIPE, text=True)

@@ -18,11 +18,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter_ns
 
+from pytest_memory.load.alarm import Alarm
 from pytest_memory.load.client import Client, LiveFlow
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts
 from pytest_memory.load.schedule import arrival_s, client_start_s, due_by_share
-from pytest_memory.load.ticker import Ticker
 from pytest_memory.load.tls import make_tls_context
 from pytest_memory.load.wire import FullReader, ResponseReader
 
@@ -35,8 +35,13 @@ LEAST_JUDGED_REQUESTS = 20
 STALLED_TIMEOUTS = 3
 # How long an orderly goodbye may take before the connections are cut.
 GOODBYE_S = 1.0
-# Arrivals are not ticked finer than this: below it the tick costs more than the lateness it saves.
-FINEST_TICK_S = 50e-6
+# Arrivals nearer than this to each other are started together: below it waking costs more than the lateness it saves.
+FINEST_WAKE_NS = 50_000
+# A sleeping process is woken some 50 us late, which would be counted as the app's: it is woken this much earlier and
+# watches the clock until the arrival is due.  Never for more than this part of the time between arrivals, so that it
+# neither costs much nor keeps responses waiting at high rates.
+WAKE_EARLY_NS = 80_000
+WAKE_EARLY_SHARE = 0.1
 # A slow reader must not have megabytes in the kernel's buffer.
 SLOW_READER_BUFFER_BYTES = 4096
 
@@ -90,7 +95,9 @@ class Engine:
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._next_arrival = 0
-        self._ticker: Ticker | None = None
+        self._alarm: Alarm | None = None
+        self._alarm_for = -1  # the arrival it is set for
+        self._wake_early_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
         self._measured_from_ns = 0
         self._seen_requests = 0
@@ -213,9 +220,9 @@ class Engine:
         finally:
             if gate is not None:
                 gate.cancel()
-            if self._ticker is not None:
-                self._ticker.close()
-                self._ticker = None
+            if self._alarm is not None:
+                self._alarm.close()
+                self._alarm = None
 
     def _close_gate(self) -> None:
         self._drop_overdue(perf_counter_ns(), patience_s=0.0)
@@ -272,14 +279,25 @@ class Engine:
     def _start_arrivals(self, stage: Stage) -> None:
         self._idle = [self._client(index) for index in reversed(range(stage.concurrency))]
         self._next_arrival = 0
-        rate = stage.rate_per_s or 1.0
-        tick_s = max(FINEST_TICK_S, min(0.01, 0.5 / rate * self.job.stride))
-        self._ticker = Ticker(self.loop, tick_s, self._start_due)
+        self._alarm_for = -1
+        period_ns = 1e9 * self.job.stride / (stage.rate_per_s or 1.0)
+        self._wake_early_ns = min(WAKE_EARLY_NS, int(WAKE_EARLY_SHARE * period_ns))
+        self._alarm = Alarm(self.loop, self._await_due)
+        self._start_due()
 
     def _due_ns(self, number: int) -> int:
         stage = self._stage
         overall = number * self.job.stride + self.job.worker
         return self._begin_ns + int(arrival_s(overall, stage.rate_per_s or 1.0, stage.ramp_up_s) * 1e9)
+
+    def _await_due(self) -> None:
+        """The alarm has rung, a little early."""
+        self._alarm_for = -1
+        due = self._due_ns(self._next_arrival)
+        if self._idle and due - perf_counter_ns() <= self._wake_early_ns:
+            while perf_counter_ns() < due:
+                pass
+        self._start_due()
 
     def _start_due(self) -> None:
         now = perf_counter_ns()
@@ -289,6 +307,10 @@ class Engine:
             self._permits -= 1
             self._active += 1
             self._idle.pop().begin(due)
+        # With nobody idle the next client that becomes free looks at what is due.
+        if self._permits and self._idle and self._alarm is not None and self._alarm_for != self._next_arrival:
+            self._alarm_for = self._next_arrival
+            self._alarm.set_at(max(due - self._wake_early_ns, now + FINEST_WAKE_NS))
 
     def _drop_overdue(self, now: int, patience_s: float) -> None:
         """Give up arrivals that nobody was free for: in the middle of a stage those older than a timeout, at the

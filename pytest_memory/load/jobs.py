@@ -196,6 +196,8 @@ def _message_parts(text: str) -> list[Part]:
 def is_private(address: str) -> bool:
     """Whether an address is this machine's or its network's: what may be loaded without being asked twice."""
     ip = ipaddress.ip_address(address.partition("%")[0])
+    # "::ffff:8.8.8.8" is 8.8.8.8; older Pythons call all such addresses private.
+    ip = getattr(ip, "ipv4_mapped", None) or ip
     return ip.is_loopback or ip.is_private or ip.is_link_local
 
 

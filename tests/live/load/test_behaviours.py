@@ -125,6 +125,20 @@ def test_a_rate_may_be_counted(load: LoadGenerator, target: LoadTarget) -> None:
     assert result.duration_s >= 0.145
 
 
+@pytest.mark.parametrize("event_loop", ["uvloop", "asyncio"])
+def test_a_client_that_is_free_just_before_the_next_arrival_takes_it(
+    target: LoadTarget, monkeypatch: pytest.MonkeyPatch, event_loop: str
+) -> None:
+    """One client and answers that take about as long as the time between arrivals: none may be waited for in vain."""
+    monkeypatch.setenv("PYTEST_MEMORY_LOOP", event_loop)
+    with LoadGenerator(target.url) as load:
+        result = load.run("/slow?ms=4", rate=200, duration="2s", concurrency=1, timeout="1s")
+
+    assert result.requests + result.dropped == pytest.approx(400, abs=3)
+    assert result.stats.latency.max_s < 2
+    assert result.requests > 20
+
+
 def test_a_rate_ramps_up(load: LoadGenerator) -> None:
     result = load.run("/health", rate=200, duration="1s", ramp_up="1s")
 

@@ -151,12 +151,12 @@ def test_wrong_base_urls(url: str) -> None:
         parse_base_url(url)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.168.1.5", "10.0.0.1", "fe80::1%eth0"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.168.1.5", "10.0.0.1", "fe80::1%eth0", "::ffff:127.0.0.1"])
 def test_private_addresses(address: str) -> None:
     assert is_private(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1", "172.32.0.1"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1", "172.32.0.1", "::ffff:8.8.8.8"])
 def test_public_addresses(address: str) -> None:
     assert not is_private(address)
 
