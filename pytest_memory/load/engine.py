@@ -42,6 +42,8 @@ FINEST_WAKE_NS = 50_000
 # neither costs much nor keeps responses waiting at high rates.
 WAKE_EARLY_NS = 80_000
 WAKE_EARLY_SHARE = 0.1
+# Event loops round timers to this, up or down: a stage of arrivals must not end before its last one is due.
+LOOP_TIMER_S = 0.001
 # A slow reader must not have megabytes in the kernel's buffer.
 SLOW_READER_BUFFER_BYTES = 4096
 
@@ -90,7 +92,7 @@ class Engine:
         self._stage = job.stages[0]
         self._permits = 0
         self._active = 0
-        self._begin_ns = self._last_end_ns = 0
+        self._begin_ns = self._last_end_ns = self._last_due_ns = 0
         self._whole_flows = False
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
@@ -200,12 +202,16 @@ class Engine:
         self._permits = UNLIMITED if count is None else count
         self._over = self.loop.create_future()
         self._begin_ns = self._last_end_ns = self.last_response_ns = perf_counter_ns()
+        # The gate may close late; what would only have been due after the end is neither started nor dropped.
+        length_ns = UNLIMITED if stage.duration_s is None else int(stage.duration_s * 1e9)
+        self._last_due_ns = self._begin_ns + length_ns - 1
         self.is_open_model = stage.rate_per_s is not None
         # An arrival is a whole flow; so is a permit when iterations are what is counted.
         several_steps = any(len(flow.steps) > 1 for flow in self._flows)
         self._whole_flows = several_steps and (self.is_open_model or stage.iterations is not None)
         if stage.duration_s is not None:
-            gate = self.loop.call_later(stage.duration_s, self._close_gate)
+            margin_s = LOOP_TIMER_S if self.is_open_model else 0.0
+            gate = self.loop.call_later(stage.duration_s + margin_s, self._time_is_up)
         else:
             gate = None
         if self.is_open_model:
@@ -223,6 +229,12 @@ class Engine:
             if self._alarm is not None:
                 self._alarm.close()
                 self._alarm = None
+
+    def _time_is_up(self) -> None:
+        """The duration has passed; what was due within it, and somebody is free for, still starts."""
+        if self.is_open_model:
+            self._start_due()
+        self._close_gate()
 
     def _close_gate(self) -> None:
         self._drop_overdue(perf_counter_ns(), patience_s=0.0)
@@ -302,7 +314,7 @@ class Engine:
     def _start_due(self) -> None:
         now = perf_counter_ns()
         self._drop_overdue(now, self.timeout_s)
-        while self._permits and self._idle and (due := self._due_ns(self._next_arrival)) <= now:
+        while self._permits and self._idle and (due := self._due_ns(self._next_arrival)) <= min(now, self._last_due_ns):
             self._next_arrival += 1
             self._permits -= 1
             self._active += 1
@@ -317,8 +329,8 @@ class Engine:
         end all that are due."""
         if not self.is_open_model:
             return
-        latest = now - int(patience_s * 1e9)
-        while self._permits and self._due_ns(self._next_arrival) < latest:
+        latest = min(now - int(patience_s * 1e9), self._last_due_ns)
+        while self._permits and self._due_ns(self._next_arrival) <= latest:
             self._next_arrival += 1
             self._dropped += 1
 
