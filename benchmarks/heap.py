@@ -135,6 +135,19 @@ class Bench:
         summary: dict[str, Any] = json.loads(done.stdout)
         return {**summary, "bytes": [file.stat().st_size for file in pair]}
 
+    def first_analysis(self, file: Path) -> dict[str, float]:
+        """Seconds of one whole analysis with an empty and with a filled cache of compiled kernels."""
+        seconds = {}
+        command = [sys.executable, str(HERE / "ours.py"), "--first", str(file)]
+        with tempfile.TemporaryDirectory(prefix="heap-bench-") as kernels:
+            for state in ("cold", "warm"):
+                environment = {**os.environ, "NUMBA_CACHE_DIR": kernels}
+                done = subprocess.run(
+                    command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment
+                )
+                seconds[state] = float(json.loads(done.stdout)["seconds"])
+        return seconds
+
     def snapshot_pair(self, major: str, which: int) -> Path:
         target = self.cache / "snapshots" / f"pair-{which}-node{major}.heapsnapshot"
         if not target.exists():
@@ -281,6 +294,7 @@ def main() -> int:
     if not options.quick and not options.only:
         for major in bench.nodes:
             print(f"\ncompare, Node {major}: {json.dumps(bench.compare_two(major))}", flush=True)
+    print(f"\nfirst analysis: {json.dumps(bench.first_analysis(bench.snapshot(QUICK[0], next(iter(bench.nodes)))))}")
     for failure in failures:
         print(failure)
     return 1 if failures else 0

@@ -2,6 +2,7 @@
 
 usage: python ours.py FILE [ANSWERS.json [IDS.json]]
        python ours.py --compare BEFORE AFTER
+       python ours.py --first FILE        (seconds with everything a first analysis loads and compiles)
 """
 
 from __future__ import annotations
@@ -113,9 +114,20 @@ def compare(before: str, after: str) -> dict[str, Any]:
     }
 
 
+def first_analysis(file: str) -> float:
+    started = time.perf_counter()
+    from pytest_memory.heap import HeapSnapshot
+
+    HeapSnapshot.load(file).classes()
+    return time.perf_counter() - started
+
+
 def main(arguments: list[str]) -> None:
     if arguments[0] == "--compare":
         print(json.dumps(compare(*arguments[1:])))
+        return
+    if arguments[0] == "--first":
+        print(json.dumps({"seconds": first_analysis(arguments[1])}))
         return
     snapshot, summary = analyse(arguments[0])
     print(json.dumps(summary))

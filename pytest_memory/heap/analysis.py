@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap.warm import compile_kernels
 
 if TYPE_CHECKING:
     from pytest_memory.heap.compare import ClassComparison, Comparison, ObjectSet
@@ -81,6 +82,7 @@ class HeapSnapshot:
         return self
 
     def _analyse(self) -> HeapGraph:
+        compile_kernels()
         from pytest_memory.heap.graph import build_graph
         from pytest_memory.heap.snapshot import parse_snapshot
 

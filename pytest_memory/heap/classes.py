@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_memory.heap import kernels
+from pytest_memory.heap import tallies
 from pytest_memory.heap.snapshot import Snapshot
 
 Int32s = NDArray[np.int32]
@@ -44,7 +44,7 @@ class ClassTable:
     def total(self, tree_order: Int32s, tree_size: Int32s, size: Int64s, retained: Int64s) -> None:
         self.totals = np.zeros((len(self.classes), 3), np.int64)
         covered = np.zeros(len(self.classes), np.int32)
-        kernels.total_classes(tree_order, tree_size, size, retained, self.class_of, covered, self.totals)
+        tallies.total_classes(tree_order, tree_size, size, retained, self.class_of, covered, self.totals)
 
 
 def assign_classes(snapshot: Snapshot, detached: NDArray[np.bool_]) -> ClassTable:
@@ -93,7 +93,7 @@ def _split_by_location(snapshot: Snapshot, class_of: Int32s, classes: list[HeapC
     rows[:, 0] = class_of[nodes]
     group = np.empty(len(rows), np.int32)
     slots = np.full(1 << (2 * len(rows)).bit_length(), -1, np.int32)
-    kernels.group_rows(rows, group, slots)
+    tallies.group_rows(rows, group, slots)
     _, first_row = np.unique(group, return_index=True)
     base = len(classes)
     for row in first_row:

@@ -22,6 +22,17 @@ MAX_ORDINAL = 2**31 - 1
 """Ordinals are int32: a file with more nodes or edges than this would be larger than 30 GB."""
 
 
+@kernel("int64(int32[::1], int32[::1])")
+def sum_rows(row_lengths: Int32s, first: Int32s) -> int:
+    """Fill ``first`` (n + 1) with the start of each row; returns the sum of all lengths, even beyond 31 bits."""
+    total = np.int64(0)
+    for row in range(row_lengths.shape[0]):
+        first[row] = np.int32(total)
+        total += row_lengths[row]
+    first[row_lengths.shape[0]] = np.int32(total)
+    return total
+
+
 @kernel(
     "int64(int64[:, ::1], int64, int64[::1], int64, int64, uint8[::1], int32[::1], int64[::1], int64[::1], "
     "int32[::1], uint8[::1])"

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_memory.heap import kernels
+from pytest_memory.heap import tallies
 from pytest_memory.heap.classes import HeapClass
 from pytest_memory.heap.graph import HeapGraph
 from pytest_memory.heap.names import ClassPattern, printable
@@ -191,7 +191,7 @@ class Comparison:
 def object_set(graph: HeapGraph, mask: Bools) -> ObjectSet:
     """The masked nodes, with the retained size of all of them together."""
     table = np.zeros((2, 3), np.int64)
-    kernels.total_classes(
+    tallies.total_classes(
         graph.tree.tree_order,
         graph.tree.tree_size,
         graph.size,

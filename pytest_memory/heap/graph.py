@@ -15,16 +15,18 @@ Knows no file offsets (heap.snapshot) and no graph algorithms (heap.kernels).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_memory.heap import ephemerons, kernels
+from pytest_memory.heap import ephemerons, kernels, tallies
 from pytest_memory.heap.classes import ClassTable, assign_classes
-from pytest_memory.heap.kernels import DETOUR, RETAINS, STRONG
+from pytest_memory.heap.marks import DETOUR, NO_DISTANCE, RETAINS, STRONG
 from pytest_memory.heap.snapshot import Progress, Snapshot
 
 Bytes = NDArray[np.uint8]
@@ -34,6 +36,7 @@ Int64s = NDArray[np.int64]
 SYSTEM_DISTANCE = 100_000_000
 """Distances of what only the virtual machine reaches start here (DevTools' baseSystemDistance)."""
 DETACHED = 2
+_CHUNK_NODES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +120,12 @@ class HeapGraph:
     @cached_property
     def retainers(self) -> tuple[Int32s, Int32s, Int32s]:
         """All edges by target: first_retainer (n + 1), retainer_edge, retainer_from."""
+        from pytest_memory.heap import spreading
+
         snapshot = self.snapshot
         first = np.empty(snapshot.node_count + 1, np.int32)
         edge, source = np.empty(snapshot.edge_count, np.int32), np.empty(snapshot.edge_count, np.int32)
-        kernels.turn_edges(snapshot.first_edge, snapshot.edge_to, first, edge, source)
+        spreading.turn_edges(snapshot.first_edge, snapshot.edge_to, first, edge, source)
         return first, edge, source
 
     @cached_property
@@ -165,7 +170,7 @@ def build_graph(
         if threads > 1:
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
             class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
-        walked = compute_dominators(snapshot, edge_flags, protected)
+        walked = compute_dominators(snapshot, edge_flags, protected, pool)
         report("dominators", 1.0)
         if threads <= 1:
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
@@ -206,13 +211,12 @@ class WeakMapEdges:
 
 
 def weak_map_edges(snapshot: Snapshot) -> WeakMapEdges:
-    strings = snapshot.strings
-    index, parts = ephemerons.find_entries(strings.view, strings.starts, strings.lengths)
+    index, parts = snapshot.weak_map_names
     none = np.empty(0, np.int32)
     internal = snapshot.edge_type_code("internal")
     if not len(index) or internal < 0:
         return WeakMapEdges(none, none, none)
-    entry_of = np.full(len(strings), -1, np.int32)
+    entry_of = np.full(len(snapshot.strings), -1, np.int32)
     entry_of[index] = np.arange(len(index), dtype=np.int32)
     edges = ephemerons.find_edges(snapshot.edge_type, snapshot.edge_name, internal, entry_of)
     row = entry_of[snapshot.edge_name[edges]]
@@ -253,7 +257,9 @@ def spread_detachedness(snapshot: Snapshot) -> Bytes:
     native = (snapshot.node_type == snapshot.node_type_code("native")).astype(np.uint8)
     state = np.where(native, state & 3, 0).astype(np.uint8)
     count = snapshot.node_count
-    kernels.spread_states(
+    from pytest_memory.heap import spreading
+
+    spreading.spread_states(
         snapshot.first_edge,
         snapshot.edge_to,
         snapshot.edge_type,
@@ -280,10 +286,10 @@ def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS
         ownable |= (types == snapshot.node_type_code("native")) & (snapshot.node_name == external)
     owner = np.empty(snapshot.node_count, np.int32)
     stack = np.empty(2 * snapshot.node_count + 1, np.int32)
-    kernels.assign_owners(first_edge, snapshot.edge_to, edge_flags, ownable.view(np.uint8), owner, stack)
+    tallies.assign_owners(first_edge, snapshot.edge_to, edge_flags, ownable.view(np.uint8), owner, stack)
     synthetic[root] = True
     size = np.empty(snapshot.node_count, np.int64)
-    kernels.fold_sizes(owner, synthetic.view(np.uint8), snapshot.node_size, size)
+    tallies.fold_sizes(owner, synthetic.view(np.uint8), snapshot.node_size, size)
     return size
 
 
@@ -299,7 +305,7 @@ class Walk:
     scratch: Int32s
 
 
-def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) -> Walk:
+def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes, pool: Executor) -> Walk:
     """Dominators of every node by depth-first number; spreads ``protected`` over all the app's nodes."""
     count, first_edge, edge_to = snapshot.node_count, snapshot.first_edge, snapshot.edge_to
     order, parent = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -319,8 +325,27 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes) 
     )
     first_retainer = late
     retainer = np.empty(int(state[:, 1].sum(dtype=np.int64)), np.int32)
-    kernels.fill_retainers(first_edge, edge_to, edge_flags, protected, state, order, reached, first_retainer, retainer)
     dominator = np.empty(count, np.int32)
+    front, back = cursor, dominator  # scratch until then
+    kernels.start_retainers(state, order, first_retainer, front, back)
+    chunks = deque(range(0, reached, _CHUNK_NODES))
+
+    def fill(take: Callable[[], int], slots: Int32s, step: int) -> None:
+        while True:
+            try:
+                start = take()
+            except IndexError:
+                return
+            stop = min(start + _CHUNK_NODES, reached)
+            kernels.fill_retainers(
+                first_edge, edge_to, edge_flags, protected, order, start, stop, slots, step, retainer
+            )
+
+    # The pool's thread joins in when it is done with sizes and classes, working from the other end.
+    helper = pool.submit(fill, chunks.pop, back, -1)
+    fill(chunks.popleft, front, 1)
+    if not helper.cancel():
+        helper.result()
     kernels.dominators(parent, first_retainer, retainer, state, cursor, dominator)
     return Walk(order, dominator, reached, state)
 
@@ -353,6 +378,8 @@ def lay_out_tree(walk: Walk, size: Int64s) -> Dominators:
 
 
 def _measure_distances(graph: HeapGraph) -> Int32s:
+    from pytest_memory.heap import spreading
+
     snapshot = graph.snapshot
     root, first_edge = graph.root, snapshot.first_edge
     flags = graph.edge_flags.copy()
@@ -367,11 +394,11 @@ def _measure_distances(graph: HeapGraph) -> Int32s:
     user = snapshot.node_type[targets] != snapshot.node_type_code("synthetic")
     user |= _is_document_trees(snapshot, targets)
     queue = np.empty(snapshot.node_count + len(targets), np.int32)
-    distance = np.full(snapshot.node_count, kernels.NO_DISTANCE, np.int32)
+    distance = np.full(snapshot.node_count, NO_DISTANCE, np.int32)
 
     def spread(starts: Int32s) -> int:
         queue[: len(starts)] = starts
-        return kernels.measure_distances(
+        return spreading.measure_distances(
             first_edge, snapshot.edge_to, flags, pair_of_edge, waits, distance, queue, len(starts), 0
         )
 

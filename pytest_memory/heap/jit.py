@@ -13,6 +13,9 @@ import numba
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+compiled: list[str] = []
+"""The kernels this process had to compile and could put into the cache: none on a warm machine."""
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": False}
 
 READ_ONLY_BYTES = "Array(uint8, 1, 'C', True)"
@@ -28,12 +31,14 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
 
     def compile_kernel(function: _Function) -> _Function:
         try:
-            compiled = numba.jit(signature, nopython=True, cache=True, **_OPTIONS)(function)
+            dispatcher = numba.jit(signature, nopython=True, cache=True, **_OPTIONS)(function)
+            if not dispatcher.stats.cache_hits:
+                compiled.append(function.__name__)
         except RuntimeError as exc:
             if "cannot cache" not in str(exc):
                 raise
-            compiled = numba.jit(signature, nopython=True, cache=False, **_OPTIONS)(function)
-        return cast("_Function", compiled)
+            dispatcher = numba.jit(signature, nopython=True, cache=False, **_OPTIONS)(function)
+        return cast("_Function", dispatcher)
 
     return compile_kernel
 

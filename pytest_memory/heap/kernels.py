@@ -1,4 +1,4 @@
-"""Graph arithmetic on integer arrays: numbering, dominators, retained sums, distances, owners.  Floor 1.
+"""Graph arithmetic on integer arrays: numbering, dominators, retained sums.  Floor 1.
 
 Knows nodes 0..n-1 and edges in compressed rows; knows nothing of V8, names or bytes on disk.  What an edge's
 flags and a node's class mean is decided in heap.graph.
@@ -21,35 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.heap.jit import inlined, kernel
+from pytest_memory.heap.marks import RETAINS, STRONG, UNSEEN
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Flags = NDArray[np.uint8]
-
-RETAINS = 1
-"""Edge flag: keeps its target alive, as far as dominators are concerned."""
-STRONG = 2
-"""Edge flag: passes protection and ownership on, and counts for distances.  Every RETAINS edge is STRONG."""
-DETOUR = 4
-"""Edge flag: never followed when distances are measured."""
-
-UNSEEN = -1
-"""Not reached: in numberings and owners."""
-SHARED = -2
-"""Reached from more than one owner."""
-NO_DISTANCE = -5
-"""Not reached: in distances (the value DevTools uses)."""
-
-
-@kernel("int64(int32[::1], int32[::1])")
-def sum_rows(row_lengths: Int32s, first: Int32s) -> int:
-    """Fill ``first`` (n + 1) with the start of each row; returns the sum of all lengths, even beyond 31 bits."""
-    total = np.int64(0)
-    for row in range(row_lengths.shape[0]):
-        first[row] = np.int32(total)
-        total += row_lengths[row]
-    first[row_lengths.shape[0]] = np.int32(total)
-    return total
 
 
 # --- depth-first numbering ------------------------------------------------------------------------------------
@@ -186,11 +162,24 @@ def number_depth_first(
     parent[0] = 0
     reached = 1
     late_count = 0
-    # Round 0 walks what is protected, and so finds all of it; round 1 walks the rest and counts the root's edges.
-    for round_number in range(2):
-        for edge in range(first_edge[root], first_edge[root + 1]):
-            node = edge_to[edge]
-            if edge_flags[edge] & RETAINS == 0 or node == root or (round_number == 0 and protected[node] == 0):
+    # Round 0 walks what is protected, and so finds all of it; round 1 walks the rest and counts the root's edges;
+    # round 2 walks from the orphans.  One call of the walk: each would be compiled anew.
+    first = first_edge[root]
+    for round_number in range(3):
+        candidates = first_edge[root + 1] - first
+        if round_number == 2:
+            if reached == node_count:
+                break
+            _mark_retained(first_edge, edge_to, edge_flags, protected, state, late)
+            candidates = node_count
+        for at in range(candidates):
+            if round_number == 2:
+                node = np.int64(at)
+                wanted = state[node, 0] == UNSEEN and late[node] == 0
+            else:
+                node = np.int64(edge_to[first + at])
+                wanted = edge_flags[first + at] & RETAINS and node != root and (round_number == 1 or protected[node])
+            if not wanted:
                 continue
             if state[node, 0] == UNSEEN:
                 reached, late_count = _walk(
@@ -207,27 +196,11 @@ def number_depth_first(
                     reached,
                     late_count,
                 )
-            state[node, 1] += round_number
-        _protect_late(first_edge, edge_to, edge_flags, protected, state, late, late_count)
-        late_count = 0
-    if reached < node_count:
-        _mark_retained(first_edge, edge_to, edge_flags, protected, state, late)
-        for node in range(node_count):
-            if state[node, 0] == UNSEEN and late[node] == 0:
-                reached, late_count = _walk(
-                    first_edge,
-                    edge_to,
-                    edge_flags,
-                    node,
-                    protected,
-                    state,
-                    order,
-                    parent,
-                    cursor,
-                    late,
-                    reached,
-                    0,
-                )
+            if round_number == 1:
+                state[node, 1] += 1
+        if round_number < 2:
+            _protect_late(first_edge, edge_to, edge_flags, protected, state, late, late_count)
+            late_count = 0
     last = reached
     for node in range(node_count):
         if state[node, 0] == UNSEEN:
@@ -238,40 +211,49 @@ def number_depth_first(
     return reached
 
 
-@kernel(
-    "void(int32[::1], int32[::1], uint8[::1], uint8[::1], int32[:, ::1], int32[::1], int64, int32[::1], int32[::1])"
-)
+@kernel("void(int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])")
+def start_retainers(state: Int32s, order: Int32s, first_retainer: Int32s, front: Int32s, back: Int32s) -> None:
+    """Lay out a row by number for the retainers each node has: ``first_retainer`` (n + 1), and by ord the first
+    and the last slot of its row, ``front`` and ``back`` (n)."""
+    slot = 0
+    for num in range(order.shape[0]):
+        node = order[num]
+        first_retainer[num] = slot
+        front[node] = slot
+        slot += state[node, 1]
+        back[node] = slot - 1
+    first_retainer[order.shape[0]] = slot
+
+
+@kernel("void(int32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int64, int64, int32[::1], int64, int32[::1])")
 def fill_retainers(
     first_edge: Int32s,
     edge_to: Int32s,
     edge_flags: Flags,
     protected: Flags,
-    state: Int32s,
     order: Int32s,
-    reached: int,
-    first_retainer: Int32s,
+    start: int,
+    stop: int,
+    slots: Int32s,
+    step: int,
     retainer: Int32s,
 ) -> None:
-    """Turn the walk's edges around: ``retainer[first_retainer[w]:first_retainer[w + 1]]`` are the numbers of the
-    walked nodes with a retaining edge to number w.  Uses up ``state[:, 1]``."""
-    node_count = order.shape[0]
-    slot = 0
-    for num in range(node_count):
-        first_retainer[num] = slot
-        node = order[num]
-        slot += state[node, 1]
-        state[node, 1] = first_retainer[num]
-    first_retainer[node_count] = slot
-    for num in range(reached):
+    """Turn around the edges of the walked nodes number ``start`` to ``stop``, all of them below ``reached``.
+
+    Afterwards ``retainer[first_retainer[w]:first_retainer[w + 1]]`` holds the numbers of the walked nodes with a
+    retaining edge to number w, in no order.  ``slots`` is ``front`` with ``step`` 1 or ``back`` with -1: two
+    threads can fill the rows from both ends, as long as each part of the numbers is done once.
+    """
+    for num in range(start, stop):
         node = order[num]
         outside = num > 0 and protected[node] == 0
         for edge in range(first_edge[node], first_edge[node + 1]):
             target = edge_to[edge]
             if edge_flags[edge] & RETAINS == 0 or target == node or (outside and protected[target]):
                 continue
-            slot = state[target, 1]
+            slot = slots[target]
             retainer[slot] = num
-            state[target, 1] = slot + 1
+            slots[target] = slot + step
 
 
 # --- dominators -----------------------------------------------------------------------------------------------
@@ -365,215 +347,3 @@ def sum_retained(
         tree_order[position] = order[num]
         tree_size[position] = subtree[num, 0]
         retained[order[num]] = sums[num]
-
-
-@kernel("void(int32[::1], int32[::1], int64[::1], int64[::1], int32[::1], int32[::1], int64[:, ::1])")
-def total_classes(
-    tree_order: Int32s,
-    tree_size: Int32s,
-    size: Int64s,
-    retained: Int64s,
-    class_of: Int32s,
-    covered: Int32s,
-    totals: Int64s,
-) -> None:
-    """Count, size and retained size of every class over its nodes of non-zero size.
-
-    ``totals`` (classes, 3).  The retained size of a class counts each byte once: a node dominated by another of
-    its class adds nothing.  Scratch: ``covered`` (classes), zeros: where the class's last counted subtree ends.
-    """
-    for position in range(tree_order.shape[0]):
-        node = tree_order[position]
-        if size[node] == 0:
-            continue
-        row = class_of[node]
-        totals[row, 0] += 1
-        totals[row, 1] += size[node]
-        if position >= covered[row]:
-            totals[row, 2] += retained[node]
-            covered[row] = position + tree_size[position]
-
-
-# --- owners, distances, retainers -------------------------------------------------------------------------------
-
-
-@kernel("void(int32[::1], int32[::1], uint8[::1], uint8[::1], int32[::1], int32[::1])")
-def assign_owners(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, ownable: Flags, owner: Int32s, stack: Int32s
-) -> None:
-    """Find the one node through which each ownable node is reached over STRONG edges.
-
-    ``owner[v]`` becomes v for nodes that are not ownable, the owner's ord where all ways to v lead through the
-    same not ownable node and otherwise ownable ones, SHARED for several, UNSEEN for none.
-    Scratch: ``stack`` (2 n): a node waits at most once with an owner and once as shared.
-    """
-    node_count = owner.shape[0]
-    for node in range(node_count):
-        owner[node] = UNSEEN if ownable[node] else node
-    for start in range(node_count):
-        if ownable[start]:
-            continue
-        stack[0] = start
-        waiting = 1
-        while waiting > 0:
-            waiting -= 1
-            node = stack[waiting]
-            mine = owner[node]
-            for edge in range(first_edge[node], first_edge[node + 1]):
-                target = edge_to[edge]
-                theirs = owner[target]
-                if edge_flags[edge] & STRONG == 0 or theirs == SHARED or theirs == mine or theirs == target:  # noqa: SIM109
-                    continue
-                owner[target] = mine if theirs == UNSEEN else SHARED
-                stack[waiting] = target
-                waiting += 1
-
-
-@kernel("void(int32[::1], uint8[::1], int64[::1], int64[::1])")
-def fold_sizes(owner: Int32s, keeps_apart: Flags, size: Int64s, folded: Int64s) -> None:
-    """Give the size of every owned node to its owner, unless the owner is to be kept apart."""
-    for node in range(owner.shape[0]):
-        folded[node] = size[node]
-    for node in range(owner.shape[0]):
-        above = owner[node]
-        if above >= 0 and above != node and keeps_apart[above] == 0:
-            folded[above] += size[node]
-            folded[node] -= size[node]
-
-
-@kernel("int64(int32[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int32[::1], int32[::1], int64, int64)")
-def measure_distances(
-    first_edge: Int32s,
-    edge_to: Int32s,
-    edge_flags: Flags,
-    edge_pair: Int32s,
-    pair_waits: Flags,
-    distance: Int32s,
-    queue: Int32s,
-    queued: int,
-    first: int,
-) -> int:
-    """Breadth-first distances over STRONG edges without DETOURs, from the ``queued`` nodes in ``queue``.
-
-    ``distance`` holds NO_DISTANCE for nodes to be reached.  Of the edges of one pair (``edge_pair`` >= 0; an
-    empty array when there are none) only the second one met is followed.  Returns the end of the queue.
-    """
-    at = first
-    paired = edge_pair.shape[0] > 0
-    while at < queued:
-        node = queue[at]
-        at += 1
-        step = distance[node] + 1
-        for edge in range(first_edge[node], first_edge[node + 1]):
-            target = edge_to[edge]
-            if distance[target] != NO_DISTANCE:
-                continue
-            flags = edge_flags[edge]
-            if flags & STRONG == 0 or flags & DETOUR:
-                continue
-            if paired and edge_pair[edge] >= 0:
-                pair = edge_pair[edge]
-                pair_waits[pair] ^= 1
-                if pair_waits[pair]:
-                    continue
-            distance[target] = step
-            queue[queued] = target
-            queued += 1
-    return queued
-
-
-@kernel("void(int32[::1], int32[::1], int32[::1], int32[::1], int32[::1])")
-def turn_edges(
-    first_edge: Int32s, edge_to: Int32s, first_retainer: Int32s, retainer_edge: Int32s, retainer_from: Int32s
-) -> None:
-    """The other direction of every edge: by target, the edge's ord and its source, sources ascending.
-
-    ``first_retainer`` (n + 1) is filled too.
-    """
-    node_count = first_retainer.shape[0] - 1
-    first_retainer[:] = 0
-    for edge in range(edge_to.shape[0]):
-        first_retainer[edge_to[edge]] += 1
-    end = 0
-    for node in range(node_count):
-        end += first_retainer[node]
-        first_retainer[node] = end
-    first_retainer[node_count] = end
-    for back in range(node_count):
-        node = node_count - 1 - back
-        for edge in range(first_edge[node + 1] - 1, first_edge[node] - 1, -1):
-            slot = first_retainer[edge_to[edge]] - 1
-            first_retainer[edge_to[edge]] = slot
-            retainer_edge[slot] = edge
-            retainer_from[slot] = node
-
-
-@kernel("int64(int32[:, ::1], int32[::1], int32[::1])")
-def group_rows(rows: Int32s, group: Int32s, slots: Int32s) -> int:
-    """Give equal rows the same group, groups numbered in order of appearance; returns the number of groups.
-
-    ``slots`` is scratch, all -1, a power of two longer than twice the rows: open addressing, linear probing.
-    """
-    mask = slots.shape[0] - 1
-    width = rows.shape[1]
-    groups = 0
-    for row in range(rows.shape[0]):
-        mix = np.uint64(0x9E3779B97F4A7C15)
-        for column in range(width):
-            mix = (mix ^ np.uint64(np.uint32(rows[row, column]))) * np.uint64(0xFF51AFD7ED558CCD)
-            mix ^= mix >> np.uint64(32)
-        slot = np.int64(mix) & mask
-        while True:
-            other = slots[slot]
-            if other < 0:
-                slots[slot] = row
-                group[row] = groups
-                groups += 1
-                break
-            same = True
-            for column in range(width):
-                same = same and rows[other, column] == rows[row, column]
-            if same:
-                group[row] = group[other]
-                break
-            slot = (slot + 1) & mask
-    return groups
-
-
-@kernel("void(int32[::1], int32[::1], uint8[::1], uint8[::1], uint8[::1], uint8[::1], int32[::1], uint8[::1])")
-def spread_states(
-    first_edge: Int32s,
-    edge_to: Int32s,
-    edge_kind: Flags,
-    kind_carries: Flags,
-    node_carries: Flags,
-    state: Flags,
-    waiting: Int32s,
-    settled: Flags,
-) -> None:
-    """Spread state 1, then state 2, along edges of carrying kinds to carrying nodes; the first to arrive stays.
-
-    ``state`` holds the known states (0: unknown) and receives the spread ones.  Scratch: ``waiting`` (n) and
-    ``settled`` (n, zeros).
-    """
-    node_count = state.shape[0]
-    for node in range(node_count):
-        if state[node] != 0:
-            settled[node] = 1
-    for wave in range(1, 3):
-        count = 0
-        for node in range(node_count):
-            if state[node] == wave and node_carries[node]:
-                waiting[count] = node
-                count += 1
-        while count > 0:
-            count -= 1
-            node = waiting[count]
-            for edge in range(first_edge[node], first_edge[node + 1]):
-                target = edge_to[edge]
-                if settled[target] == 0 and kind_carries[edge_kind[edge]]:
-                    settled[target] = 1
-                    if node_carries[target]:
-                        state[target] = wave
-                        waiting[count] = target
-                        count += 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.heap.graph import HeapGraph
-from pytest_memory.heap.kernels import NO_DISTANCE
+from pytest_memory.heap.marks import NO_DISTANCE
 from pytest_memory.heap.names import printable, reference, without_indexes
 from pytest_memory.model import RetainerPath
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -25,7 +24,7 @@ Release = Callable[[int, int], None]
 """Told that bytes start..stop of the file are not needed for now: mapped pages can be given back."""
 
 _STRETCH_BYTES = 8 << 20  # long enough to keep two threads busy for milliseconds, short enough to bound what is mapped
-_COUNT_BLOCK_BYTES = 1 << 18  # the comparison's temporary stays in the cache
+_MAX_AHEAD = 8
 _ROWS_PER_BLOCK = 4096
 _COMMA, _BRACE = 44, 125
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -57,11 +56,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A value of the document: ``start`` at its first byte, ``stop`` behind its last (-1: not known yet)."""
+    """A value of the document: ``start`` at its first byte, ``stop`` behind its last (-1: not known yet).
+
+    ``commas``: of a flat array, how many there are in each stretch of _STRETCH_BYTES behind the opening bracket.
+    """
 
     key: str
     start: int
     stop: int
+    commas: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,13 @@ class Stretch:
 
 
 class SectionReader:
-    """One document.  ``name`` is what errors call it."""
+    """One document.  ``name`` is what errors call it; long arrays are scanned and read on the pool's threads."""
 
-    def __init__(self, text: Buffer, name: str) -> None:
+    def __init__(self, text: Buffer, name: str, pool: Executor, release: Release) -> None:
         self.text = text
         self.name = name
+        self._pool = pool
+        self._release = release
         self.size = len(text)
         self.view = np.frombuffer(text, dtype=np.uint8) if self.size else np.empty(0, np.uint8)  # type: ignore[call-overload]
 
@@ -187,16 +192,36 @@ class SectionReader:
         start = at + match.end()
         if key in known:
             self.fail(bytescan.NOT_A_SEPARATOR, at, key, "; this section was there before")
-        return Section(key, start, -1 if key == "strings" else self._end_of(key, start))
+        if key == "strings":
+            return Section(key, start, -1)
+        if self.text[start : start + 1] == b"[" and key in ("nodes", "edges", "locations", "samples"):
+            return self._flat_array(key, start)
+        return Section(key, start, self._end_of(key, start))
+
+    def _flat_array(self, key: str, start: int) -> Section:
+        """Look for the end of an array without strings and nested arrays, counting its commas on the way.
+
+        Several stretches are looked at ahead, twice as many each time: most arrays end in the first.
+        """
+        counts: list[int] = []
+        first, ahead = start + 1, 1
+        while True:
+            if first >= self.size:
+                self.fail(bytescan.CUT, self.size, key, f"; the array has no end, {sum(counts):,} numbers are there")
+            cuts = [min(first + at * _STRETCH_BYTES, self.size) for at in range(ahead + 1)]
+            for commas, end in self._pool.map(self._count_commas, cuts, cuts[1:]):
+                counts.append(commas)
+                if end >= 0:
+                    return Section(key, start, end + 1, tuple(counts))
+            first, ahead = cuts[-1], min(2 * ahead, _MAX_AHEAD)
+
+    def _count_commas(self, start: int, stop: int) -> tuple[int, int]:
+        found = bytescan.count_commas(self.view, start, stop)
+        self._release(start, stop)
+        return found
 
     def _end_of(self, key: str, start: int) -> int:
         opening = self.text[start : start + 1]
-        if opening == b"[" and key in ("nodes", "edges", "locations", "samples"):
-            end = self.text.find(b"]", start)
-            if end < 0:
-                seen = self._count_commas(start, self.size)
-                self.fail(bytescan.CUT, self.size, key, f"; the array has no end, {seen:,} numbers are there")
-            return end + 1
         if opening not in (b"[", b"{"):
             self.fail(bytescan.NOT_A_SEPARATOR, start, key, "; expected an array or an object")
         stop, status = bytescan.skip_value(self.view, start, self.size)
@@ -206,46 +231,30 @@ class SectionReader:
 
     # --- numbers --------------------------------------------------------------------------------------------
 
-    def read_numbers(
-        self, section: Section, width: int, row_count: int, sink: Sink, pool: Executor, release: Release
-    ) -> None:
+    def read_numbers(self, section: Section, width: int, row_count: int, sink: Sink) -> None:
         """Read ``row_count`` rows of ``width`` numbers into ``sink``, in stretches on the pool's threads."""
-        if self.text[section.start : section.start + 1] != b"[":
-            self.fail(bytescan.NOT_A_SEPARATOR, section.start, section.key, "; expected an array of numbers")
-        first = self.skip_space(section.start + 1)
-        if first == section.stop - 1:
-            self._check_count(section, 0, width, row_count)
+        self._check_count(section, self.count_numbers(section), width, row_count)
+        if not row_count:
             return
-        stretches = self._plan(section, first, width, row_count, pool, release)
-        tasks = [pool.submit(self._read_stretch, section.key, part, width, sink) for part in stretches]
+        stretches = self._plan(section, width, row_count)
+        tasks = [self._pool.submit(self._read_stretch, section.key, part, width, sink) for part in stretches]
         failures = []
         for task, part in zip(tasks, stretches):
             try:
                 task.result()
             except SnapshotFormatError as exc:
                 failures.append(exc)
-            release(part.start, part.stop)
+            self._release(part.start, part.stop)
         if failures:
             raise failures[0]
 
-    def _plan(
-        self, section: Section, first: int, width: int, row_count: int, pool: Executor, release: Release
-    ) -> list[Stretch]:
-        """Cut an array at row borders.  A border is found by counting commas, at the speed of memory."""
-        cuts = [*range(first, section.stop, _STRETCH_BYTES), section.stop]
-        spans = list(pairwise(cuts))
-
-        def count(span: tuple[int, int]) -> int:
-            found = self._count_commas(*span)
-            release(*span)
-            return found
-
-        counts = list(pool.map(count, spans))
-        total = sum(counts) + 1
-        self._check_count(section, total, width, row_count)
+    def _plan(self, section: Section, width: int, row_count: int) -> list[Stretch]:
+        """Cut an array at row borders, which follow from the commas before them."""
+        first = self.skip_space(section.start + 1)
+        stops = [*range(section.start + 1, section.stop, _STRETCH_BYTES)[1:], section.stop]
         stretches = []
         start, first_row, seen = first, 0, 0
-        for (_, cut), commas in zip(spans, counts):
+        for cut, commas in zip(stops, section.commas):
             seen += commas
             stop, row = cut, row_count
             if cut < section.stop:
@@ -277,13 +286,7 @@ class SectionReader:
         if self.text[section.start : section.start + 1] != b"[":
             self.fail(bytescan.NOT_A_SEPARATOR, section.start, section.key, "; expected an array of numbers")
         empty = self.skip_space(section.start + 1) == section.stop - 1
-        return 0 if empty else self._count_commas(section.start, section.stop) + 1
-
-    def _count_commas(self, start: int, stop: int) -> int:
-        total = 0
-        for at in range(start, stop, _COUNT_BLOCK_BYTES):
-            total += int(np.count_nonzero(self.view[at : min(at + _COUNT_BLOCK_BYTES, stop)] == _COMMA))
-        return total
+        return 0 if empty else sum(section.commas) + 1
 
     def _check_count(self, section: Section, found: int, width: int, row_count: int) -> None:
         if found != width * row_count:

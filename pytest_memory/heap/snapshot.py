@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.errors import SnapshotFormatError
-from pytest_memory.heap import bytescan, columns
-from pytest_memory.heap.kernels import sum_rows
+from pytest_memory.heap import bytescan, columns, ephemerons
 from pytest_memory.heap.sections import Buffer, Release, Section, SectionReader
 
 Int32s = NDArray[np.int32]
@@ -126,10 +125,12 @@ class Snapshot:
     node_size int64 (bytes, as in the file), node_detachedness uint8 (0 unknown, 1 attached, 2 detached);
     first_edge int32 (n + 1); edge_type uint8, edge_name int32 (string, or index for elements and hidden),
     edge_to int32 (ordinal); locations int32 (rows of node ordinal, script id, line, column; both 0-based).
+    weak_map_names: the strings that name WeakMap entries, as heap.ephemerons finds them.
     """
 
     header: Header
     strings: Strings
+    weak_map_names: tuple[Int32s, Int64s]
     node_type: Bytes
     node_name: Int32s
     node_id: Int64s
@@ -180,24 +181,25 @@ def parse_snapshot(
     ``name`` is what errors call it.  The number arrays are read in stretches on ``threads`` threads (the
     kernels hold no GIL) while another locates the strings.  Raises SnapshotFormatError.
     """
-    reader = SectionReader(text, name)
-    sections = reader.find_sections()
-    header = parse_header(reader, sections["snapshot"])
     with ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="heap-parse") as pool:
+        reader = SectionReader(text, name, pool, release)
+        sections = reader.find_sections()
+        header = parse_header(reader, sections["snapshot"])
         strings_task = pool.submit(_locate_strings, reader, sections["strings"], release)
         nodes = _NodeColumns(header)
         edges = _EdgeColumns(header)
-        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes, pool, release)
+        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes)
         progress("nodes", 1.0)
-        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges, pool, release)
+        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges)
         progress("edges", 1.0)
-        locations = _read_locations(reader, header, sections.get("locations"), pool, release)
-        strings, end = strings_task.result()
+        locations = _read_locations(reader, header, sections.get("locations"))
+        strings, weak_map_names, end = strings_task.result()
         reader.check_tail(end)
     first_edge = _row_starts(reader, header, sections["nodes"], nodes.edge_count)
     snapshot = Snapshot(
         header=header,
         strings=strings,
+        weak_map_names=weak_map_names,
         node_type=nodes.node_type,
         node_name=nodes.name,
         node_id=nodes.node_id,
@@ -373,9 +375,7 @@ class _LocationRows:
         return f"{what} {value:,}{expected if what == 'object_index' else ''}"
 
 
-def _read_locations(
-    reader: SectionReader, header: Header, section: Section | None, pool: ThreadPoolExecutor, release: Release
-) -> Int32s:
+def _read_locations(reader: SectionReader, header: Header, section: Section | None) -> Int32s:
     if section is None or not header.location_fields:
         return np.empty((0, 4), np.int32)
     width = len(header.location_fields)
@@ -384,12 +384,14 @@ def _read_locations(
         sink = _LocationRows(header, row_count)
     except ValueError:
         return np.empty((0, 4), np.int32)  # fields of another V8: locations are a convenience, not the graph
-    reader.read_numbers(section, width, row_count, sink, pool, release)
+    reader.read_numbers(section, width, row_count, sink)
     return sink.rows
 
 
-def _locate_strings(reader: SectionReader, section: Section, release: Release) -> tuple[Strings, int]:
-    """The string table and the position behind its closing bracket."""
+def _locate_strings(
+    reader: SectionReader, section: Section, release: Release
+) -> tuple[Strings, tuple[Int32s, Int64s], int]:
+    """The string table, the names of WeakMap entries in it, and the position behind its closing bracket."""
     if reader.text[section.start : section.start + 1] != b"[":
         reader.fail(bytescan.NOT_A_STRING, section.start, "strings", "; expected an array of strings")
     at = reader.skip_space(section.start + 1)
@@ -397,21 +399,28 @@ def _locate_strings(reader: SectionReader, section: Section, release: Release) -
     room = (reader.size - at) // len('"",') + 1
     starts, lengths = np.empty(room, np.int64), np.empty(room, np.int32)
     if reader.text[at : at + 1] == b"]":
-        return Strings(reader.text, reader.view, starts[:0], lengths[:0]), at + 1
+        none = np.empty(0, np.int32), np.empty((0, 2), np.int64)
+        return Strings(reader.text, reader.view, starts[:0], lengths[:0]), none, at + 1
     seen, status = 0, bytescan.FULL
+    indexes, parts = [], []
     while status == bytescan.FULL:
         block, first = slice(seen, seen + _STRING_BLOCK), at
         count, at, status = bytescan.locate_strings(reader.view, at, reader.size, starts[block], lengths[block])
+        # Looked at while the bytes are at hand: the mapped pages are given back below.
+        index, part = ephemerons.find_entries(reader.view, starts[block][:count], lengths[block][:count])
+        indexes.append(index + np.int32(seen))
+        parts.append(part)
         seen += count
         release(first, at)
     if status != bytescan.DONE:
         reader.fail(status, at, "strings", f" (after {seen:,} strings)")
-    return Strings(reader.text, reader.view, starts[:seen], lengths[:seen]), at
+    strings = Strings(reader.text, reader.view, starts[:seen], lengths[:seen])
+    return strings, (np.concatenate(indexes), np.concatenate(parts)), at
 
 
 def _row_starts(reader: SectionReader, header: Header, section: Section, edge_counts: Int32s) -> Int32s:
     first_edge = np.empty(len(edge_counts) + 1, np.int32)
-    total = sum_rows(edge_counts, first_edge)
+    total = columns.sum_rows(edge_counts, first_edge)
     if total != header.edge_count:
         raise SnapshotFormatError(
             f"{reader.name!r} counts {total:,} edges in the rows of 'nodes' (bytes {section.start:,} to "

@@ -12,7 +12,11 @@ import subprocess
 import sys
 import threading
 
+COMPILE_TIMEOUT_S = 60.0
+"""Compiling takes seconds; a machine that needs longer than this is waited for by compiling here."""
+
 _COMMAND = "import os; os.nice(10) if hasattr(os, 'nice') else None; import pytest_memory.heap.kernels_ready"
+_SECOND_HALF = "import pytest_memory.heap.kernels"
 _started: subprocess.Popen[bytes] | None = None
 _lock = threading.Lock()
 
@@ -24,13 +28,41 @@ def warm_kernels() -> None:
         if _started is not None:
             return
         with contextlib.suppress(OSError):
-            _started = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=dict(os.environ),
-            )
+            _started = _start(_COMMAND)
+
+
+def compile_kernels() -> None:
+    """Load what an analysis needs, compiled by whoever is quickest.  Returns when importing it takes no time.
+
+    Waits for `warm_kernels`, if that has been called; else compiles half of the kernels here and the other half in
+    a process beside (threads would not do: compiling holds a lock).  On a warm machine it only loads the cache.
+    """
+    if kernels_are_warm(COMPILE_TIMEOUT_S):
+        return
+    from pytest_memory.heap import columns, jit  # noqa: F401 - importing compiles
+
+    helper = None
+    if jit.compiled:
+        with contextlib.suppress(OSError):
+            helper = _start(_SECOND_HALF)
+    from pytest_memory.heap import bytescan, ephemerons, tallies  # noqa: F401 - importing compiles
+
+    if helper is not None:
+        try:
+            helper.wait(COMPILE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            helper.kill()
+            helper.wait()
+
+
+def _start(command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=dict(os.environ),
+    )
 
 
 def stop_warming(timeout_s: float = 5.0) -> None:

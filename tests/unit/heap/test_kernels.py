@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import graph_oracles as oracle
 
-from pytest_memory.heap import kernels
-from pytest_memory.heap.kernels import RETAINS, STRONG, Int32s
+from pytest_memory.heap import columns, kernels, spreading, tallies
+from pytest_memory.heap.kernels import Int32s
+from pytest_memory.heap.marks import NO_DISTANCE, RETAINS, SHARED, STRONG, UNSEEN
 
 Graph = list[list[int]]
 
@@ -27,7 +28,7 @@ class Computed:
         count = len(graph)
         lengths = np.array([len(row) for row in graph], np.int32)
         self.first_edge = np.empty(count + 1, np.int32)
-        kernels.sum_rows(lengths, self.first_edge)
+        columns.sum_rows(lengths, self.first_edge)
         self.edge_to = np.array([target for row in graph for target in row], np.int32)
         self.flags = np.full(len(self.edge_to), RETAINS | STRONG, np.uint8)
         if flags is not None:
@@ -41,10 +42,15 @@ class Computed:
         )
         first_retainer = np.empty(count + 1, np.int32)
         retainer = np.empty(int(state[:, 1].sum()), np.int32)
-        kernels.fill_retainers(
-            self.first_edge, self.edge_to, self.flags, self.protected, state, self.order, self.reached,
-            first_retainer, retainer,
-        )  # fmt: skip
+        front, back = np.empty(count, np.int32), np.empty(count, np.int32)
+        kernels.start_retainers(state, self.order, first_retainer, front, back)
+        middle = self.reached // 2
+        for start, stop, slots, step in ((0, middle, front, 1), (middle, self.reached, back, -1)):
+            kernels.fill_retainers(
+                self.first_edge, self.edge_to, self.flags, self.protected, self.order, start, stop, slots, step,
+                retainer,
+            )  # fmt: skip
+        assert sorted(front - back) == [1] * count, "every row is filled from both ends, exactly once"
         self.dominator = np.empty(count, np.int32)
         kernels.dominators(parent, first_retainer, retainer, state, scratch[0], self.dominator)
         self.size = np.array(sizes if sizes is not None else [1] * count, np.int64)
@@ -194,7 +200,7 @@ def test_class_totals_count_every_byte_once(graph: Graph, data: st.DataObject) -
     class_of = data.draw(st.lists(st.integers(0, 2), min_size=len(graph), max_size=len(graph)))
     computed = Computed(graph, sizes)
     totals = np.zeros((3, 3), np.int64)
-    kernels.total_classes(
+    tallies.total_classes(
         computed.tree_order, computed.tree_size, computed.size, computed.retained, np.array(class_of, np.int32),
         np.zeros(3, np.int32), totals,
     )  # fmt: skip
@@ -212,7 +218,7 @@ def test_owners_are_the_only_way_in(graph: Graph, data: st.DataObject) -> None:
     computed = Computed(graph)
     count = len(graph)
     owner = np.empty(count, np.int32)
-    kernels.assign_owners(
+    tallies.assign_owners(
         computed.first_edge, computed.edge_to, computed.flags, np.array(ownable, np.uint8), owner,
         np.empty(2 * count + 1, np.int32),
     )  # fmt: skip
@@ -223,7 +229,7 @@ def test_owners_are_the_only_way_in(graph: Graph, data: st.DataObject) -> None:
         ways_in = {
             start for start in range(count) if not ownable[start] and node in _through_ownable(graph, ownable, start)
         }
-        expected = kernels.UNSEEN if not ways_in else ways_in.pop() if len(ways_in) == 1 else kernels.SHARED
+        expected = UNSEEN if not ways_in else ways_in.pop() if len(ways_in) == 1 else SHARED
         assert owner[node] == expected
 
 
@@ -236,7 +242,7 @@ def test_turned_edges_are_the_same_edges(graph: Graph) -> None:
     computed = Computed(graph)
     count, edges = len(graph), len(computed.edge_to)
     first, edge, source = np.empty(count + 1, np.int32), np.empty(edges, np.int32), np.empty(edges, np.int32)
-    kernels.turn_edges(computed.first_edge, computed.edge_to, first, edge, source)
+    spreading.turn_edges(computed.first_edge, computed.edge_to, first, edge, source)
     for node in range(count):
         row = slice(first[node], first[node + 1])
         assert [int(computed.edge_to[e]) for e in edge[row]] == [node] * (first[node + 1] - first[node])
@@ -250,15 +256,15 @@ def test_turned_edges_are_the_same_edges(graph: Graph) -> None:
 def test_distances_are_shortest(graph: Graph) -> None:
     computed = Computed(graph)
     count = len(graph)
-    distance = np.full(count, kernels.NO_DISTANCE, np.int32)
+    distance = np.full(count, NO_DISTANCE, np.int32)
     queue = np.empty(count, np.int32)
     queue[0], distance[0] = 0, 1
-    kernels.measure_distances(
+    spreading.measure_distances(
         computed.first_edge, computed.edge_to, computed.flags, np.empty(0, np.int32), np.empty(0, np.uint8),
         distance, queue, 1, 0,
     )  # fmt: skip
     expected = oracle.distances(graph, [0])
-    assert distance.tolist() == [expected.get(node, kernels.NO_DISTANCE) for node in range(count)]
+    assert distance.tolist() == [expected.get(node, NO_DISTANCE) for node in range(count)]
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 2**31 - 1)), min_size=1, max_size=60))
@@ -266,7 +272,7 @@ def test_equal_rows_share_a_group(rows: list[tuple[int, int]]) -> None:
     group = np.empty(len(rows), np.int32)
     slots: Int32s = np.full(1 << (2 * len(rows)).bit_length(), -1, np.int32)
     table: Int32s = np.array(rows, np.int32)
-    count = kernels.group_rows(table, group, slots)
+    count = tallies.group_rows(table, group, slots)
     numbers: dict[tuple[int, int], int] = {}
     assert group.tolist() == [numbers.setdefault(row, len(numbers)) for row in rows]
     assert count == len(numbers)
@@ -276,7 +282,7 @@ def test_states_spread_attached_before_detached() -> None:
     graph = [[1, 2], [3], [3, 4], [5], [], []]
     computed = Computed(graph)
     state = np.array([0, 1, 2, 0, 0, 0], np.uint8)
-    kernels.spread_states(
+    spreading.spread_states(
         computed.first_edge,
         computed.edge_to,
         np.zeros(len(computed.edge_to), np.uint8),
@@ -291,4 +297,4 @@ def test_states_spread_attached_before_detached() -> None:
 
 def test_sums_beyond_31_bits_are_told() -> None:
     first = np.empty(3, np.int32)
-    assert kernels.sum_rows(np.array([2**31 - 1, 5], np.int32), first) == 2**31 + 4
+    assert columns.sum_rows(np.array([2**31 - 1, 5], np.int32), first) == 2**31 + 4
