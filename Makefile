@@ -64,6 +64,12 @@ docs: $(STAMP)
 bench-load: $(STAMP)
 	$(PY) benchmarks/load.py --flat 10000000
 
+# Coverage-guided fuzzing of the snapshot parser and everything behind it; FUZZ_S seconds, from the seeds on.
+FUZZ_S ?= 300
+fuzz: $(STAMP)
+	$(PY) -m pip install -q --disable-pip-version-check --group fuzz
+	$(PY) tests/fuzz_snapshot.py -max_total_time=$(FUZZ_S) -timeout=20 -rss_limit_mb=4096 -max_len=4096
+
 corpus: $(STAMP)
 	$(PY) benchmarks/corpus.py --repeat 3
 
