@@ -19,10 +19,11 @@ from pytest_memory import units
 from pytest_memory.cli.snapshots import show_comparison, show_paths, show_text
 from pytest_memory.errors import AppError, ConfigError, PytestMemoryError
 from pytest_memory.settle import settle_app
+from pytest_memory.store import now_text
 
 if TYPE_CHECKING:
     from pytest_memory.cli.output import Output
-    from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap import HeapComparison, HeapSnapshot
     from pytest_memory.heap.profiler import MemoryProfiler
 
 PROMPT = "memory> "
@@ -43,6 +44,9 @@ class Shell:
         self._profiler = profiler
         self._output = output
         self.snapshots: dict[str, HeapSnapshot] = {}
+        self.started_at = now_text()
+        self.comparison: HeapComparison | None = None  # the last one made
+        self.analysed: HeapSnapshot | None = None  # the last one that was asked anything
         self._class_names: list[str] = []
         self._commands: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
             "snapshot": (self._snapshot, "[NAME]", "take a heap snapshot"),
@@ -141,7 +145,8 @@ class Shell:
                 f"there are {len(self.snapshots)} snapshots; expected two", hint="take one: snapshot NAME"
             )
         before, after = (self._find(name) for name in names)
-        show_comparison(self._output, after.compare(before), top=_DEFAULT_TOP)
+        self.comparison, self.analysed = after.compare(before), after
+        show_comparison(self._output, self.comparison, top=_DEFAULT_TOP)
 
     def _top(self, arguments: list[str]) -> None:
         from pytest_memory.heap import tables
@@ -216,7 +221,8 @@ class Shell:
     def _latest(self) -> HeapSnapshot:
         if not self.snapshots:
             raise ConfigError("there is no snapshot yet", hint="take one: snapshot NAME")
-        return next(reversed(self.snapshots.values()))
+        self.analysed = next(reversed(self.snapshots.values()))
+        return self.analysed
 
     def _find(self, name: str) -> HeapSnapshot:
         if name in self.snapshots:

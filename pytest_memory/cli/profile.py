@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pytest_memory import store
 from pytest_memory.cli.front import EXIT_FINE, Context
+from pytest_memory.cli.measured import make_document
 from pytest_memory.cli.snapshots import open_snapshots, show_comparison
 from pytest_memory.cli.target import open_app
+from pytest_memory.model import Artifact, RunResult
 from pytest_memory.units import format_size
+
+if TYPE_CHECKING:
+    from pytest_memory.heap.allocations import AllocationProfile
+    from pytest_memory.interactive import Shell
+    from pytest_memory.model import AppInfo
+
+RESULTS_FILE = "profile.json"
+_MAX_CLASSES = 50
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -26,6 +39,7 @@ def _profile(arguments: argparse.Namespace, context: Context) -> int:
     from pytest_memory.heap import stop_warming, warm_kernels
     from pytest_memory.heap.profiler import MemoryProfiler
     from pytest_memory.interactive import Shell
+    from pytest_memory.monitor import describe_app
 
     directory = Path(arguments.output)
     warm_kernels()  # while the app starts and the person thinks
@@ -35,24 +49,57 @@ def _profile(arguments: argparse.Namespace, context: Context) -> int:
             shell = Shell(profiler, context.output)
             shell.run()
             files = list(profiler.camera.paths)
+            allocations = None
             if app.alive:
-                profiler.stop_profiling()
+                allocations = profiler.stop_profiling()
                 files.append(directory / "allocations.heapprofile")
+            record = _record(shell, allocations, describe_app(app))
     finally:
         stop_warming()
-    _finish(files, arguments.compress, context)
+    files = _compressed(files, arguments.compress)
+    record = replace(record, artifacts=tuple(_artifact(file) for file in files))
+    store.write_document(directory / RESULTS_FILE, make_document([record]))
+    _show(files, context)
     return EXIT_FINE
 
 
-def _finish(files: list[Path], compress: str | None, context: Context) -> None:
-    """Compress what is kept, if asked to, and say what there is."""
-    if compress:
-        from pytest_memory.heap.archive import compress_file
+def _record(shell: Shell, allocations: AllocationProfile | None, app: AppInfo) -> RunResult:
+    """The session for reports: what allocates, and what the person at the shell looked at last."""
+    from pytest_memory.heap.profiler import site_findings
 
-        files = [
-            compress_file(file, compress) if file.suffix == ".heapsnapshot" else file  # type: ignore[arg-type]
-            for file in files
-        ]
+    comparison, snapshot = shell.comparison, shell.analysed
+    return RunResult(
+        test_id="profile",
+        tool="profile",
+        started_at=shell.started_at,
+        app=app,
+        class_deltas=comparison.class_deltas()[:_MAX_CLASSES] if comparison else (),
+        heap_tree=snapshot.tree() if snapshot else (),
+        findings=(
+            *(comparison.findings() if comparison else ()),
+            *(site_findings(allocations) if allocations else ()),
+        ),
+    )
+
+
+def _artifact(file: Path) -> Artifact:
+    kind = file.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
+    return Artifact(kind=kind, path=str(file), name=file.name, size_bytes=file.stat().st_size)
+
+
+def _compressed(files: list[Path], compress: str | None) -> list[Path]:
+    """The files after compressing snapshots, if asked to."""
+    if not compress:
+        return files
+    from pytest_memory.heap.archive import compress_file
+
+    return [
+        compress_file(file, compress) if file.suffix == ".heapsnapshot" else file  # type: ignore[arg-type]
+        for file in files
+    ]
+
+
+def _show(files: list[Path], context: Context) -> None:
     context.output.json({"files": [{"path": str(file), "size_bytes": file.stat().st_size} for file in files]})
     for file in files:
         context.output.line(f"{file}  {format_size(file.stat().st_size)}")

@@ -52,21 +52,6 @@ class OperationProfile:
 
     def record(self, test_id: str | None = None) -> RunResult:
         """The operation as a result for reports: growth, top allocation sites, files."""
-        total = self.allocations.total_bytes or 1
-        sites = tuple(
-            Finding(
-                slug="allocation-site",
-                severity="info",
-                subject=site.function,
-                evidence={
-                    "size_bytes": site.size_bytes,
-                    "share_percent": round(100 * site.size_bytes / total, 1),
-                    "called_by": " ← ".join(site.callers[:3]) or None,
-                },
-                location=site.location or None,
-            )
-            for site in self.allocations.top_sites(_TOP_SITES)
-        )
         growth = tuple(
             Growth(metric=metric, start=float(start), end=float(end))
             for metric, start, end in (
@@ -82,12 +67,31 @@ class OperationProfile:
             start_memory=self.before,
             end_memory=self.after,
             growth=growth,
-            findings=sites,
+            findings=site_findings(self.allocations),
             artifacts=(
                 _artifact("heapprofile", self.file),
                 *(_artifact("heapsnapshot", path) for path in self.snapshot_files),
             ),
         )
+
+
+def site_findings(allocations: AllocationProfile) -> tuple[Finding, ...]:
+    """The functions that allocated most of what is alive."""
+    total = allocations.total_bytes or 1
+    return tuple(
+        Finding(
+            slug="allocation-site",
+            severity="info",
+            subject=site.function,
+            evidence={
+                "size_bytes": site.size_bytes,
+                "share_percent": round(100 * site.size_bytes / total, 1),
+                "called_by": " ← ".join(site.callers[:3]) or None,
+            },
+            location=site.location or None,
+        )
+        for site in allocations.top_sites(_TOP_SITES)
+    )
 
 
 class MemoryProfiler:

@@ -3,13 +3,14 @@
 Opened from the root downwards, the box that retains most first, so that detail goes where the bytes are.  Children
 that are large stand alone, named by the reference that leads to them; the small ones of one class share a box, which
 is opened like any other: a Map of ten thousand sessions is one box of ten thousand, and what they hold is seen inside.
+Where an object holds little but one other, the two are one box: what is at the end of a chain counts, not the chain.
 Strings are never quoted: a report leaves the machine.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ ALONE_SHARE = 0.01
 """An object that retains at least this much of the heap has a box of its own."""
 LEAST_SHARE = 0.001
 """Boxes that retain less of the heap are left out: they would be no more than a line."""
+CHAIN_SHARE = 0.9
+"""An object whose largest part is this much of it is shown as a step on the way to that part."""
+
+_STEP = " → "
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,25 @@ def heap_tree(graph: HeapGraph, *, limit: int = MAX_BOXES) -> tuple[HeapNode, ..
     number = 0  # keeps boxes of one size in the order they were found
     while waiting and len(made) < limit:
         _, _, parent, box = heapq.heappop(waiting)
-        made.append(HeapNode(name=box.name, parent=parent, retained_bytes=box.retained_bytes, count=len(box.ords)))
-        for inner in _open(graph, box, children.of(box.ords), total_bytes):
+        inside = list(_open(graph, box, children.of(box.ords), total_bytes))
+        name, retained_bytes = box.name, box.retained_bytes
+        while parent >= 0 and (step := _next_of_chain(box, inside)) is not None:
+            name, box = f"{name.split(_STEP)[0]}{_STEP}{step.name}", step
+            inside = list(_open(graph, box, children.of(box.ords), total_bytes))
+        made.append(HeapNode(name=name, parent=parent, retained_bytes=retained_bytes, count=len(box.ords)))
+        for inner in inside:
             number += 1
             heapq.heappush(waiting, (-inner.retained_bytes, number, len(made) - 1, inner))
     return tuple(made)
+
+
+def _next_of_chain(box: _Box, inside: Sequence[_Box]) -> _Box | None:
+    """The one object that a single object holds, when there is next to nothing else in it."""
+    if not inside or len(box.ords) != 1:
+        return None
+    largest = max(inside, key=lambda inner: inner.retained_bytes)
+    is_chain = len(largest.ords) == 1 and largest.retained_bytes >= CHAIN_SHARE * box.retained_bytes
+    return largest if is_chain else None
 
 
 class _Children:

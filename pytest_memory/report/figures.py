@@ -29,6 +29,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
 )
 MAX_PHASE_LABELS = 8
 _POINTS = 240
+_BOX_COLORS = ("#9fcbe4", "#f0c58a", "#9bd8c3", "#ecb594", "#e3bfd1", "#c9dff0", "#cdd0d5")  # light: dark text on all
 _SIGNIFICANT_DIGITS = 4  # finer than a pixel, half the size of exact bytes
 
 
@@ -312,8 +313,9 @@ def treemap(nodes: Sequence[HeapNode]) -> Figure | None:
                 "branchvalues": "total",
                 "hovertemplate": "%{label}<br>%{text} retained, %{percentRoot:.1%} of the heap<extra></extra>",
                 "texttemplate": "%{label}<br>%{text}",
-                "root": {"color": "rgba(138,143,152,0.25)"},
-                "marker": {"line": {"width": 1}},
+                "textfont": {"color": "#1b1f24"},
+                "root": {"color": "#d8dce1"},
+                "marker": {"line": {"width": 1, "color": "#5b636d"}, "depthfade": False},
                 "tiling": {"pad": 2},
                 "maxdepth": 4,
             }
@@ -321,7 +323,8 @@ def treemap(nodes: Sequence[HeapNode]) -> Figure | None:
         "layout": {
             "margin": {"l": 4, "r": 4, "t": 4, "b": 4},
             "height": 420,
-            "treemapcolorway": [BLUE, GREEN, VERMILION, PURPLE, SKY, ORANGE, GREY],
+            "treemapcolorway": list(_BOX_COLORS),
+            "extendtreemapcolors": False,
         },
     }
 

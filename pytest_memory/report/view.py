@@ -20,6 +20,7 @@ _MAX_PATHS = 3
 _MAX_FINDINGS = 5
 _MAX_FILES = 5
 _MAX_OUTPUT_LINES = 10
+_UNJUDGED = "not judged"
 _Item = TypeVar("_Item")
 _WILD_PERCENT = 100.0  # a tolerance larger than the value itself: the baseline is next to nothing
 _VERBOSE = 10  # times as much of everything
@@ -35,12 +36,19 @@ def verdict_line(result: RunResult) -> str:
     ``"leak: 1,024 B/request (95 %: 1,009–1,041), limit 100 B/request; 2.05 MB in 2,000 requests over 8 rounds"``"""
     sentences = _worst_sentences(result)
     if not sentences:
+        if is_unjudged(result):
+            return f"{_UNJUDGED}: a profile explains, it gives no verdict"
         return f"{_prefix(result.verdict.outcome)}: {_why_unjudged(result)}"
     line = sentences[0][1]
     others = [noun for noun, _ in sentences[1:]]
     if others and result.verdict.outcome != "pass":
         line += f"; also {_listed(others)}"
     return line
+
+
+def is_unjudged(result: RunResult) -> bool:
+    """Whether there was nothing to judge by intent: a profile, unlike a test that could not be measured."""
+    return result.tool == "profile" and result.verdict.outcome == "not-measured"
 
 
 def _why_unjudged(result: RunResult) -> str:
@@ -335,7 +343,7 @@ def result_row(result: RunResult, curve_points: int = 60) -> ResultRow:
         file=words.clean(file, 200) if name else "",
         name=_short_name(result.test_id),
         outcome=outcome,
-        health=tables.class_of(outcome),
+        health=_UNJUDGED if is_unjudged(result) else tables.class_of(outcome),
         mark=words.HEALTH_MARKS.get(outcome, "·"),
         sentence=verdict_line(result),
         headline=_headline(result),
@@ -390,8 +398,12 @@ def ordered(results: Iterable[RunResult]) -> list[RunResult]:
 
 def class_counts(results: Iterable[RunResult]) -> list[tuple[Outcome, str, int]]:
     """(outcome, health class, how many) for every class, worst first."""
-    outcomes = [result.verdict.outcome for result in results]
-    return [(outcome, health, outcomes.count(outcome)) for outcome, health in words.HEALTH_CLASSES.items()]
+    counted = list(results)
+    outcomes = [result.verdict.outcome for result in counted]
+    names: dict[Outcome, str] = dict(words.HEALTH_CLASSES)
+    if all(is_unjudged(result) for result in counted if result.verdict.outcome == "not-measured"):
+        names["not-measured"] = _UNJUDGED
+    return [(outcome, health, outcomes.count(outcome)) for outcome, health in names.items()]
 
 
 def _short_name(test_id: str) -> str:

@@ -36,7 +36,7 @@ window.pytestMemory = (() => {
     if (element.clientWidth < 480) {
       // A narrow legend is a tall one: give it room below, so that the chart keeps its height.
       delete layout.annotations;
-      layout.margin = { ...layout.margin, l: 44, r: 8 };
+      if (layout.xaxis) layout.margin = { ...layout.margin, l: 44, r: 8 };
       if (layout.legend) layout.height += 19 * figure.data.length;
     }
     element.replaceChildren();

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.command import APPS, COMMAND, environment, run_app, run_command
 
+from pytest_memory import store
 from pytest_memory.heap.archive import compress_file
 from pytest_memory.heap.profiler import MemoryProfiler
 from pytest_memory.node.process import NodeApp
@@ -146,7 +147,15 @@ def test_profile_over_a_pipe(tmp_path: Path) -> None:
         "after.heapsnapshot",
         "after-2.heapsnapshot",
         "allocations.heapprofile",
+        "profile.json",
     }
+    reported = run_command("report", "-i", "kept", cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+    assert reported.stdout.startswith("1 test: 1 not judged")
+    (result,) = store.read_document(tmp_path / "kept" / "profile.json").results
+    assert result.heap_tree[0].retained_bytes > 1_000_000
+    assert {artifact.kind for artifact in result.artifacts} == {"heapsnapshot", "heapprofile"}
+    assert 'data-figure="treemap"' in (tmp_path / "memory-analysis-report.html").read_text()
 
 
 def test_profile_started_app_compressed_as_json(tmp_path: Path) -> None:

@@ -47,6 +47,20 @@ def test_large_objects_stand_alone_and_small_ones_of_a_class_together() -> None:
     ]
 
 
+def test_a_chain_is_one_box_named_by_its_ends() -> None:
+    heap = Heap()
+    heap.held(heap.app, "other", "Other", 20_000)
+    server = heap.held(heap.app, "server", "Server", 40)
+    handler = heap.held(heap.held(server, "_events", "Object", 40), "request", "handle", 40, kind="closure")
+    sessions = heap.held(handler, "sessions", "Map", 5_000)
+    for index in range(100):
+        heap.held(sessions, index, "Session", 50)
+    assert names(heap_tree(heap.graph()))[3:] == [
+        ("(global)", "server : Server → sessions : Map", 1, 10_120),
+        ("server : Server → sessions : Map", "Session", 100, 5_000),
+    ]
+
+
 def test_it_is_bounded_and_keeps_the_largest() -> None:
     heap = Heap()
     for index in range(80):
