@@ -393,7 +393,7 @@ OPTIONS: tuple[Option, ...] = (
         metavar="FILE.html",
         parse=parse_text,
         cli_flags=("--report",),
-        tools=("monitor", "baseline", "stress"),
+        tools=("monitor", "load", "baseline", "stress"),
         help="write a standalone HTML report",
     ),
     Option(

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     with (
         _base_url(arguments, context) as base_url,
         make_generator(arguments, settings, base_url) as generator,
-        ProgressLine(context.output, f"load {base_url}") as progress,
+        ProgressLine(context.output, "load") as progress,
     ):
         options = _run_options(arguments, context) | {"progress": progress.say}
         try:

@@ -37,10 +37,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _profile(arguments: argparse.Namespace, context: Context) -> int:
     from pytest_memory.heap import stop_warming, warm_kernels
+    from pytest_memory.heap.archive import check_compression
     from pytest_memory.heap.profiler import MemoryProfiler
     from pytest_memory.interactive import Shell
     from pytest_memory.monitor import describe_app
 
+    if arguments.compress:
+        check_compression(arguments.compress)
     directory = Path(arguments.output)
     warm_kernels()  # while the app starts and the person thinks
     try:

@@ -69,6 +69,12 @@ def plain_file(path: Path) -> Iterator[Path]:
         yield plain
 
 
+def check_compression(compression: Compression) -> None:
+    """Raise ConfigError when this Python cannot write it: before anything is measured that would be packed."""
+    if compression == "zstd":
+        _zstd_module()
+
+
 def _open(path: Path, mode: Literal["rb", "wb"], compression: Compression) -> IO[bytes]:
     if compression == "gzip":
         return cast("IO[bytes]", gzip.open(path, mode, compresslevel=_GZIP_LEVEL))

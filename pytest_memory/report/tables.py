@@ -186,10 +186,12 @@ def growth_table(result: RunResult) -> Table:
         noun = words.metric_of(growth.metric).noun
         change = words.format_change(growth.amount)
         rows.append((noun, format_size(growth.start), format_size(growth.end), change, percent, per_unit))
+    columns = ("what", "start", "end", "growth", "in %", f"per {words.clean(result.unit, 30)}")
+    shown = len(columns) if any(growth.units for growth in result.growth) else -1  # no work was counted
     return Table(
         title="Growth",
-        columns=("what", "start", "end", "growth", "in %", f"per {words.clean(result.unit, 30)}"),
-        rows=tuple(rows),
+        columns=columns[:shown],
+        rows=tuple(row[:shown] for row in rows),
         numeric=_numeric(1, 2, 3, 4, 5),
     )
 

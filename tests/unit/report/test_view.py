@@ -6,7 +6,7 @@ import pytest
 from support import result_factory as factory
 
 from pytest_memory.judge import combine
-from pytest_memory.model import Check, ClassDelta, Finding, RetainerPath, RunResult
+from pytest_memory.model import Check, ClassDelta, Finding, Growth, RetainerPath, RunResult
 from pytest_memory.report import advice, tables, view, words
 
 
@@ -233,3 +233,9 @@ def test_results_without_anything_still_have_words():
     assert (row.name, row.file, row.health, row.curve) == ("bare", "", "not measured", ())
     assert view.overview_sentence([result]) == "1 test: 1 not measured"
     assert view.failure_text(result) == "not measured: nothing was judged"
+
+
+def test_growth_has_no_column_for_work_that_nobody_counted():
+    idle = replace(factory.healthy(), growth=(Growth(metric="heap_used", start=1e6, end=2e6),))
+    assert tables.growth_table(idle).columns == ("what", "start", "end", "growth", "in %")
+    assert tables.growth_table(factory.healthy()).columns[-1] == "per request"
