@@ -57,7 +57,13 @@ def run_foreign(node: str) -> Iterator[Callable[..., Foreign]]:
 
     yield run
     for foreign in started:
+        family = psutil.Process(foreign.pid).children(recursive=True) if foreign.popen.poll() is None else []
         foreign.popen.kill()
+        for process in family:  # nobody else ends them: the app is not ours
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
         foreign.popen.communicate()
 
 
