@@ -18,6 +18,8 @@ import atheris
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+import pytest_memory.heap.kernels_ready  # noqa: E402, F401 - before instrumentation, which numba does not compile
+
 with atheris.instrument_imports(include=["pytest_memory.heap"]):
     from pytest_memory.errors import SnapshotFormatError
     from pytest_memory.heap import compare, findings, paths, queries
