@@ -25,7 +25,7 @@ from pytest_memory import baseline_file
 
 BARRIER_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 180.0
-LONGEST_KILL_DELAY_S = 0.04  # reading, changing and writing a small file takes some 10 ms
+LONGEST_KILL_DELAY_S = 0.025  # reading, changing, writing and syncing a small file takes some milliseconds
 
 SERVER = "require('node:http').createServer((_, r) => r.end('ok')).listen(Number(process.env.PORT), '127.0.0.1');\n"
 TEST = """\

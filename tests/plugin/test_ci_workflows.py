@@ -145,6 +145,31 @@ def test_the_commands_of_both_services_run_and_find_a_breach(checkout: Path, tmp
     assert gitlab.returncode == 1, gitlab.stdout + gitlab.stderr
 
 
+def test_compiled_kernels_are_kept_and_found_again(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "docs" / "ci" / "github-actions.yml").read_text(encoding="utf-8"))
+    variable = document["jobs"]["memory"]["env"]["NUMBA_CACHE_DIR"]
+    assert variable.endswith("/.cache/numba")
+    assert any(step.get("with", {}).get("path") == ".cache/numba" for step in steps("github-actions.yml"))
+    compile_them = script("github-actions.yml", "Compile the kernels")
+    job = yaml.safe_load((ROOT / "docs" / "ci" / "gitlab-ci.yml").read_text(encoding="utf-8"))["memory"]
+    assert compile_them.strip() in job["before_script"]
+
+    output = tmp_path / "output"
+    named = run_script(script("github-actions.yml", "Name the versions"), tmp_path, GITHUB_OUTPUT=str(output))
+    assert named.returncode == 0, named.stderr
+    assert re.fullmatch(r"key=[0-9a-f]{16}\n", output.read_text())
+
+    def compiled() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")}
+
+    for _ in range(2):
+        before = compiled() if (tmp_path / "cache").exists() else {}
+        done = run_script(compile_them, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+    assert before
+    assert compiled() == before
+
+
 @pytest.mark.node
 def test_the_first_push_without_a_baseline_passes(checkout: Path) -> None:
     first = run_script(script("github-actions.yml", "their own baseline"), checkout, GITHUB_ACTIONS="")
