@@ -174,13 +174,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     collector = session.config.stash[COLLECTOR]
     problems = memory.finish(collected=collector.collected, whole_files=collector.whole_files)
     lines = [f"memory: {problem}" for problem in problems]
+    if problems and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED  # a file that was asked for is not there: no green job
     try:
         lines += memory.tell_github(os.environ)
     except PytestMemoryError as error:
         lines.append(f"memory: {error}")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and lines:
-        reporter.ensure_newline()
+        # Not ensure_newline, which knows nothing of the dots of -q: a workflow command counts only at a line's start.
+        writer = session.config.get_terminal_writer()
+        if writer.width_of_current_line:
+            writer.line()
         for line in lines:
             reporter.write_line(line)
 

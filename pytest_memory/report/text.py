@@ -42,7 +42,11 @@ def terminal_section(results: Sequence[RunResult], width: int, verbosity: int = 
     limit = len(worst_first) if verbosity > 0 else max(_DEFAULT_LINES, min(unhealthy, 3 * _DEFAULT_LINES))
     rows = [view.result_row(result, _SPARK_CELLS) for result in worst_first[:limit]]
     number_width = min(max((cell_width(row.headline) for row in rows), default=0), width // 2)
-    lines: list[Line] = [(_MARKUP.get(row.outcome, {}), _row_line(row, width, number_width)) for row in rows]
+    lines: list[Line] = []
+    for row, result in zip(rows, worst_first, strict=False):
+        lines.append((_MARKUP.get(row.outcome, {}), _row_line(row, width, number_width)))
+        if row.outcome != "pass" and result.test_outcome == "passed":  # no failure text has said why
+            lines.extend(({}, f"    {line}") for line in wrap(row.sentence, width - 4))
     if len(worst_first) > limit:
         lines.append(({}, fit(f"  … {len(worst_first) - limit} more (-v shows all)", width)))
     lines.extend(({"bold": True}, line) for line in wrap(view.overview_sentence(worst_first), width))

@@ -109,7 +109,9 @@ def test_a_known_breach_can_be_marked_xfail(growing: Any) -> None:
 
 def test_far_below_the_baseline_is_a_warning(growing: Any) -> None:
     keep(growing, 1000)
-    growing.run(BASELINE, "-k", "one", "--memory-json=results.json").assert_outcomes(passed=1, deselected=1)
+    result = growing.run(BASELINE, "-k", "one", "--memory-json=results.json")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert "which no longer guards anything" in " ".join(result.stdout.str().split())
     assert "baseline-stale-low" in reasons(growing)["test_one"]
     growing.run(BASELINE, "-k", "one", "--memory-fail-on=warning").assert_outcomes(failed=1, deselected=1)
 
@@ -186,7 +188,9 @@ def test_another_node_is_inconclusive_and_fails_only_when_asked(growing: Any) ->
     for entry in document["entries"].values():
         entry["environment"]["node"] = "v12.0.0"
     path.write_text(json.dumps(document))
-    growing.run(BASELINE, "-k", "one", "--memory-json=results.json").assert_outcomes(passed=1, deselected=1)
+    result = growing.run(BASELINE, "-k", "one", "--memory-json=results.json")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert "measured under other conditions than the baseline" in " ".join(result.stdout.str().split())
     assert reasons(growing)["test_one"] == {"baseline-not-comparable"}
     growing.run(BASELINE, "-k", "one", "--memory-fail-on=inconclusive").assert_outcomes(failed=1, deselected=1)
 
@@ -234,8 +238,24 @@ def test_a_baseline_that_cannot_be_written_costs_no_results(project: Any) -> Non
     (project.path / "file").write_text("")
     result = project.run("--memory-baseline=file/baseline.json", UPDATE, "--memory-json=results.json")
     result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED  # an update that stored nothing must not be green
     assert len(project.document()["results"]) == 2
     result.stdout.fnmatch_lines(["*StoreError[[]store-lock[]]*file/.baseline.json.lock*"])
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",), ("-qq",), ("-v",)])
+def test_an_annotation_stands_at_the_start_of_a_line(
+    growing: Any, monkeypatch: pytest.MonkeyPatch, quiet: tuple[str, ...]
+) -> None:
+    """GitHub reads a workflow command only there, and the dots of pytest end without a new line."""
+    keep(growing, 6_000_000)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(growing.path / "summary.md"))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(growing.path.parent))
+    result = growing.run(BASELINE, "-k", "one", *quiet)
+    line = next(index for index, text in enumerate(GROWS.splitlines()[1:], 1) if "def test_one" in text)
+    result.stdout.fnmatch_lines([f"::error file={growing.path.name}/test_memory.py,line={line},*tolerance*"])
+    assert "❌" in (growing.path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_awkward_ids_are_stored_and_found(project: Any) -> None:

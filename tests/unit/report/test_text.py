@@ -72,3 +72,16 @@ def test_load_text_fits_and_names_errors(width):
     said = text.load_text(factory.load(errors=40), width)
     assert "http-500 × 40" in said
     assert max(text.cell_width(line) for line in said.splitlines()) <= width
+
+
+def test_what_passed_in_doubt_says_why():
+    from dataclasses import replace
+
+    from pytest_memory.judge import combine
+
+    check = next(one for one in factory.compared().verdict.checks if one.reason == "baseline-not-comparable")
+    doubtful = replace(factory.compared(), verdict=combine([check]), test_outcome="passed")
+    said = " ".join(line for _, line in text.terminal_section([doubtful], 80)[1:-1])
+    assert "measured under other conditions than the baseline" in " ".join(said.split())
+    failed = replace(doubtful, test_outcome="failed")  # its failure text has said it
+    assert len(text.terminal_section([failed], 80)) == 2
