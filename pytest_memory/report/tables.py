@@ -246,14 +246,16 @@ def _head(count: int) -> int:
 
 
 def steps_table(result: RunResult) -> Table:
-    """The named steps of a baseline test."""
-    rows = tuple((words.clean(name, 60), *_step_sizes(memory)) for name, memory in result.steps)
-    return Table(title="Steps", columns=("step", "heap", "external", "RSS"), rows=rows, numeric=_numeric(1, 2, 3))
-
-
-def _step_sizes(memory: SettledMemory) -> tuple[str, str, str]:
-    heap, external = format_size(memory.heap_used_bytes), format_size(memory.external_bytes)
-    return (heap, external, format_size(memory.rss_bytes))
+    """The named steps of a baseline test: settled memory after each, and how much heap each one added."""
+    rows, before = [], None
+    for name, memory in result.steps:
+        heap = memory.heap_used_bytes + memory.worker_heap_used_bytes
+        growth = "–" if before is None else words.format_change(heap - before)
+        sizes = (format_size(heap), growth, format_size(memory.external_bytes), format_size(memory.rss_bytes))
+        rows.append((words.clean(name, 60), *sizes))
+        before = heap
+    columns = ("step", "heap", "growth", "external", "RSS")
+    return Table(title="Steps", columns=columns, rows=tuple(rows), numeric=_numeric(1, 2, 3, 4))
 
 
 def classes_table(deltas: Sequence[ClassDelta], max_classes: int = MAX_CLASSES) -> Table:

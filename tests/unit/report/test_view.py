@@ -239,3 +239,19 @@ def test_growth_has_no_column_for_work_that_nobody_counted():
     idle = replace(factory.healthy(), growth=(Growth(metric="heap_used", start=1e6, end=2e6),))
     assert tables.growth_table(idle).columns == ("what", "start", "end", "growth", "in %")
     assert tables.growth_table(factory.healthy()).columns[-1] == "per request"
+
+
+def test_steps_show_what_each_one_added():
+    end = factory.healthy().end_memory
+    assert end is not None
+    steps = tuple(
+        (name, replace(end, heap_used_bytes=heap, worker_heap_used_bytes=0))
+        for name, heap in (("idle", 7_000_000), ("/orders", 7_500_000), ("idle again", 7_200_000))
+    )
+    table = tables.steps_table(replace(factory.healthy(), steps=steps))
+    assert table.columns[:3] == ("step", "heap", "growth")
+    assert [row[:3] for row in table.rows] == [
+        ("idle", "7.00 MB", "–"),
+        ("/orders", "7.50 MB", "+500 KB"),
+        ("idle again", "7.20 MB", "-300 KB"),
+    ]
