@@ -2,7 +2,8 @@
 
 Runs ``pytest --co -q`` on an empty project with this plugin alone and with none, in turn, and prints both medians and
 the median of the paired differences.  Other plugins of the environment are left out: what they import too would not
-be counted as ours, and their seconds of noise would be.  Bar: at most 30 ms more.
+be counted as ours, and their seconds of noise would be.  Bytecode is written and used, as that of an installed package
+is, whatever PYTHONDONTWRITEBYTECODE says here.  Bar: at most 30 ms more.
 
     python benchmarks/import_cost.py [--pairs 20]
 """
@@ -25,11 +26,12 @@ def run_once(directory: str, *args: str) -> float:
     """Seconds of one collection; CPU time of the child, which a busy machine does not stretch as it does wall time."""
     import resource
 
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "pytest", "--co", "-q", "-p", "no:cacheprovider", *args, directory],
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.DEVNULL,
         check=False,
     )

@@ -9,7 +9,6 @@ remembers the source it came from, so that a report (and ``pytest-memory config`
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ FAIL_ON_CHOICES = ("critical", "warning", "inconclusive")
 SCOPES = ("function", "class", "module", "package", "session")
 
 # Health classes (DESIGN: healthy / warning / critical), in the script suite's own numbers.
-HEAP_GROWTH_WARNING = "50MB"
-RSS_GROWTH_WARNING = "100MB"
+HEAP_GROWTH_WARNING_BYTES = 50_000_000
+RSS_GROWTH_WARNING_BYTES = 100_000_000
 GC_COUNT_WARNING = 100
 CRITICAL_FACTOR = 2  # critical begins at twice the warning threshold: 100 MB of heap, as in the suite
 
@@ -257,7 +256,7 @@ OPTIONS: tuple[Option, ...] = (
         name="heap_growth_warning",
         metavar="SIZE",
         parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
-        default=units.parse_size(HEAP_GROWTH_WARNING),
+        default=HEAP_GROWTH_WARNING_BYTES,
         config_key="monitor.thresholds.heapGrowth",
         help="heap growth from which a test without a limit of its own is a warning; twice that is critical",
     ),
@@ -265,7 +264,7 @@ OPTIONS: tuple[Option, ...] = (
         name="rss_growth_warning",
         metavar="SIZE",
         parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
-        default=units.parse_size(RSS_GROWTH_WARNING),
+        default=RSS_GROWTH_WARNING_BYTES,
         config_key="monitor.thresholds.rssGrowth",
         help="RSS growth from which a test without a limit of its own is a warning",
     ),
@@ -569,6 +568,8 @@ def _config_keys() -> list[str]:
 
 def suggest(word: str, known: Iterable[str], otherwise: str) -> str:
     """A hint for an unknown word: the nearest known one, or all of them after ``otherwise``."""
+    import difflib  # only a mistake needs it
+
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"{otherwise} {', '.join(known)}"

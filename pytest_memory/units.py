@@ -27,11 +27,10 @@ _SIZE_FACTOR = {
 }
 _DURATION_FACTOR_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _NUMBER = r"(?P<number>\d+(?:_\d+)*(?:\.\d+)?)"
-_SIZE = re.compile(_NUMBER + r"\s*(?P<unit>[KMGT]?i?B)", re.IGNORECASE)
-_RATE = re.compile(_NUMBER + r"\s*(?P<unit>[KMGT]?i?B)\s*/\s*(?P<per>[A-Za-z][A-Za-z_-]{0,31})", re.IGNORECASE)
-_PERCENT = re.compile(_NUMBER + r"\s*%")
-_DURATION = re.compile(_NUMBER + r"\s*(?P<unit>us|ms|s|min|m|h)", re.IGNORECASE)
-_PLAIN = re.compile(_NUMBER)
+_SIZE = _NUMBER + r"\s*(?P<unit>[KMGT]?i?B)"
+_RATE = _SIZE + r"\s*/\s*(?P<per>[A-Za-z][A-Za-z_-]{0,31})"
+_PERCENT = _NUMBER + r"\s*%"
+_DURATION = _NUMBER + r"\s*(?P<unit>us|ms|s|min|m|h)"
 
 # Nobody's heap, file or wait is larger; beyond it a typo is likelier than a wish, and floats lose bytes.
 MAX_SIZE_BYTES = 2**53
@@ -57,6 +56,11 @@ class Limit:
         return self.text
 
 
+def _match(pattern: str, text: str) -> re.Match[str] | None:
+    # Compiled when first needed: every pytest run of an environment imports this module, few parse a size.
+    return re.fullmatch(pattern, text, re.IGNORECASE)
+
+
 def _number(match: re.Match[str]) -> float:
     return float(match["number"].replace("_", ""))
 
@@ -78,9 +82,9 @@ def parse_size(text: str | int | float, *, what: str = "size") -> int:
             raise _refuse(text, expected, what)
         return int(text)
     stripped = text.strip()
-    if plain := _PLAIN.fullmatch(stripped):
+    if plain := _match(_NUMBER, stripped):
         size = _number(plain)
-    elif match := _SIZE.fullmatch(stripped):
+    elif match := _match(_SIZE, stripped):
         size = _number(match) * _SIZE_FACTOR[match["unit"].lower()]
     else:
         raise _refuse(text, expected, what, "units are B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB (1024)")
@@ -103,9 +107,9 @@ def parse_duration(text: str | int | float, *, plain_unit: Literal["s", "ms"], w
         seconds = float(text) * factor
     else:
         stripped = text.strip()
-        if plain := _PLAIN.fullmatch(stripped):
+        if plain := _match(_NUMBER, stripped):
             seconds = _number(plain) * factor
-        elif match := _DURATION.fullmatch(stripped):
+        elif match := _match(_DURATION, stripped):
             seconds = _number(match) * _DURATION_FACTOR_S[match["unit"].lower()]
         else:
             raise _refuse(text, expected, what, "units are ms, s, m and h")
@@ -119,9 +123,9 @@ def parse_limit(text: str | int | float, *, what: str = "limit") -> Limit:
     expected = 'a size "50MB", a percentage "10%" or a rate "200B/request", greater than zero'
     if isinstance(text, str):
         stripped = text.strip()
-        if match := _PERCENT.fullmatch(stripped):
+        if match := _match(_PERCENT, stripped):
             limit = Limit(kind="percent", value=_number(match), text=stripped)
-        elif match := _RATE.fullmatch(stripped):
+        elif match := _match(_RATE, stripped):
             value = _number(match) * _SIZE_FACTOR[match["unit"].lower()]
             limit = Limit(kind="bytes_per_unit", value=value, text=stripped, per=match["per"].lower())
         else:
@@ -143,7 +147,7 @@ def parse_limit(text: str | int | float, *, what: str = "limit") -> Limit:
 def parse_rate(text: str, *, what: str = "rate") -> Limit:
     """Parse ``"100B/request"`` into a Limit of kind ``bytes_per_unit``; anything else is a ConfigError."""
     expected = 'bytes per unit of work, such as "100B/request"'
-    if not isinstance(text, str) or not _RATE.fullmatch(text.strip()):
+    if not isinstance(text, str) or not _match(_RATE, text.strip()):
         raise _refuse(text, expected, what)
     return parse_limit(text, what=what)
 

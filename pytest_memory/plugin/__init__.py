@@ -164,11 +164,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    from pytest_memory.heap import stop_warming
-
     memory = session.config.stash[SESSION]
     memory.apps.release_all()
-    stop_warming()
     if memory.is_worker:
         return
     collector = session.config.stash[COLLECTOR]

@@ -98,11 +98,12 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 @pytest.fixture
 def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[Callable[..., HeapSnapshot]]:
     """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`."""
-    from pytest_memory.heap import warm_kernels
+    from pytest_memory.heap import stop_warming, warm_kernels
 
     session = request.config.stash[SESSION]
     item: pytest.Item = request.node
     warm_kernels()  # a cold machine compiles while the test loads its app
+    request.config.add_cleanup(stop_warming)
     camera = item.stash[CAMERA] = session.camera(node_app)
 
     def take(name: str = "snapshot") -> HeapSnapshot:
