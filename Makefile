@@ -70,8 +70,10 @@ fuzz: $(STAMP)
 	$(PY) -m pip install -q --disable-pip-version-check --group fuzz
 	$(PY) tests/fuzz_snapshot.py -max_total_time=$(FUZZ_S) -timeout=20 -rss_limit_mb=4096 -max_len=4096
 
+# All of it takes hours; what was interrupted goes on with CORPUS_ARGS=--resume.
 corpus: $(STAMP)
-	$(PY) benchmarks/corpus.py --repeat 3
+	$(PY) benchmarks/corpus/install.py
+	$(PY) benchmarks/corpus.py --repeat 3 --json corpus-runs.json $(CORPUS_ARGS)
 
 # A few apps of the corpus, once: whether the leak verdict still tells leaky from healthy.
 corpus-slice: $(STAMP)
