@@ -19,8 +19,9 @@ TESTS = """
         node_app.client.get("/grow", params={"bytes": size})
 
     @pytest.mark.xdist_group("second")
-    def test_buffers(node_app, memory_monitor):
+    def test_buffers(node_app, memory_monitor, load_generator):
         node_app.client.get("/buffer", params={"bytes": 2_000_000})
+        load_generator.run("/", requests=20)
 
     @pytest.mark.xfail(strict=True, reason="known")
     @pytest.mark.max_heap_growth("1MB")
@@ -53,8 +54,14 @@ def test_baseline_and_results_are_the_same_with_and_without_workers(project: Any
     assert len(ids) == 4
     for name in WORKERS:
         assert [result["test_id"] for result in results[name]] == ids
-        doubtful = ["shared-machine" in [note["slug"] for note in result["notes"]] for result in results[name]]
-        assert doubtful == [name != "n0"] * 4
+        doubtful = {
+            result["test_id"].rpartition("::")[2]
+            for result in results[name]
+            if "shared-machine" in [note["slug"] for note in result["notes"]]
+        }
+        # Said of what has times in it: of the loaded test surely, of the others when V8 happened to collect.
+        assert ("test_buffers" in doubtful) == (name != "n0")
+        assert name != "n0" or not doubtful
         assert set(baselines[name]) == set(baselines["n0"]), name
         for test_id, metrics in baselines[name].items():
             assert set(metrics) == set(baselines["n0"][test_id])
