@@ -13,7 +13,6 @@
     for (const place of all(".plot", test)) window.pytestMemory.mount(place, figures[place.dataset.figure]);
   }
   for (const test of tests) test.addEventListener("toggle", () => mountFigures(test));
-  for (const test of tests) mountFigures(test);
 
   // A link to a test opens it.
   function openTarget() {
@@ -62,15 +61,17 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const theme = document.getElementById("theme");
   const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+  const nameTheme = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
   function recolor() {
-    theme.textContent = isDark() ? "Light" : "Dark";
+    nameTheme();
     window.pytestMemory.redress();
   }
   theme.hidden = false;
   theme.setAttribute("aria-label", "Switch between light and dark colours");
   theme.addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; recolor(); });
   dark.addEventListener("change", recolor);
-  recolor();
+  nameTheme();
+  for (const test of tests) mountFigures(test); // dressed as they are drawn: recolouring would draw them a second time
 
   // Paper is white, and nobody can open a section on it.  A hundred charts are a book: more stay as small drawings.
   let before = null;
