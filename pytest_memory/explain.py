@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import PytestMemoryError
-from pytest_memory.model import Artifact, ClassDelta, Finding, HeapNode, LeakEstimate, Note
+from pytest_memory.model import ClassDelta, Finding, HeapNode, LeakEstimate, Note
 
 if TYPE_CHECKING:
     from pytest_memory.leakrun import LeakResult
@@ -34,35 +34,38 @@ def explains(estimates: Sequence[LeakEstimate]) -> bool:
 
 
 def explain_leak(
-    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path | None
+    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path | None, *, compression: str = "none"
 ) -> tuple[LeakResult, tuple[Note, ...]]:
     """The result with class growth and findings added; notes say why it could not be explained.
 
-    The snapshots are kept in ``directory`` and named in the result; without one they are deleted."""
+    The snapshots are kept in ``directory`` (compressed: "gzip", "zstd") and named in the result; without one they
+    are deleted."""
     if directory is not None:
-        return _explain(app, operation, result, directory, keep=True)
+        return _explain(app, operation, result, directory, keep=compression)
     with tempfile.TemporaryDirectory(prefix="pytest-memory-") as temporary:
-        return _explain(app, operation, result, Path(temporary), keep=False)
+        return _explain(app, operation, result, Path(temporary), keep=None)
 
 
 def _explain(
-    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path, *, keep: bool
+    app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path, *, keep: str | None
 ) -> tuple[LeakResult, tuple[Note, ...]]:
+    from pytest_memory.heap.archive import compress_snapshots
     from pytest_memory.heap.capture import Camera
 
     try:
         with Camera(app, directory) as camera:
             worker = _growing_worker(app, result)
-            before = camera.take("before", worker=worker)
+            before = camera.take("leak-before", worker=worker)
             units = _work(operation)
-            after = camera.take("after", worker=worker)
+            after = camera.take("leak-after", worker=worker)
             comparison = after.compare(before)
             deltas = comparison.class_deltas()[:MAX_CLASSES]
             findings = comparison.findings(units=units)
             tree = after.tree()
+            kept = [] if keep is None else compress_snapshots(camera.paths, keep)
     except PytestMemoryError as error:
         return result, (Note(slug="not-explained", detail={"reason": error.message}),)
-    return _add(result, deltas, tree, findings, camera.paths if keep else ()), ()
+    return _add(result, deltas, tree, findings, kept), ()
 
 
 def _growing_worker(app: NodeApp, result: LeakResult) -> Any:
@@ -91,13 +94,12 @@ def _add(
     findings: Sequence[Finding],
     paths: Sequence[Path],
 ) -> LeakResult:
-    artifacts = tuple(
-        Artifact(kind="heapsnapshot", path=str(path), name=path.stem, size_bytes=path.stat().st_size) for path in paths
-    )
+    from pytest_memory.heap.archive import snapshot_artifact
+
     return replace(
         result,
         class_deltas=(*result.class_deltas, *deltas),
         heap_tree=tree,
         findings=(*result.findings, *findings),
-        artifacts=(*result.artifacts, *artifacts),
+        artifacts=(*result.artifacts, *map(snapshot_artifact, paths)),
     )

@@ -60,7 +60,7 @@ class MemoryMonitor:
     ``interval`` and ``duration`` are seconds (or text: "250ms"); ``output_file`` receives the result document at
     the end; ``on_sample`` is called with every Sample as it is taken, on the sampling thread.  ``no_leaks`` is the
     limit of leak tests; with ``explain`` two snapshots after a leak was found tell what grows, and are kept in
-    ``snapshot_directory`` if there is one.
+    ``snapshot_directory`` if there is one (``snapshot_compression``: "none", "gzip", "zstd").
 
     ::
 
@@ -80,6 +80,7 @@ class MemoryMonitor:
         no_leaks: units.Limit | None = None,
         explain: bool = False,
         snapshot_directory: Path | None = None,
+        snapshot_compression: str = "none",
     ) -> None:
         self._app = app
         self.interval_s = units.parse_duration(interval, plain_unit="s", what="interval")
@@ -95,6 +96,7 @@ class MemoryMonitor:
         self._no_leaks = no_leaks
         self._explains = explain
         self._snapshot_directory = snapshot_directory
+        self._snapshot_compression = snapshot_compression
         self._sampler: Sampler | None = None
         self._stopped = False
         self._ended = threading.Event()
@@ -334,7 +336,9 @@ class MemoryMonitor:
         if not self._explains or not explain.explains(result.estimates):
             return result
         with self.phase("explain"):
-            explained, notes = explain.explain_leak(self.app, operation, result, self._snapshot_directory)
+            explained, notes = explain.explain_leak(
+                self.app, operation, result, self._snapshot_directory, compression=self._snapshot_compression
+            )
         # Writing a snapshot takes many times the heap, and the process does not give it back soon.
         self.doubt("rss", "rss-after-snapshot")
         self._notes.extend(notes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import spec
-from pytest_memory.errors import PytestMemoryError
+from pytest_memory.errors import PytestMemoryError, StoreError
 
 # Every pytest run of an environment makes a session, few of them measure: what measures is imported by the method
 # that needs it.
@@ -77,6 +77,10 @@ class MemorySession:
         self._locations: dict[str, Location] = {}
         self._created_at = time.time()
         self._baseline = self._load_baseline()
+        if settings["snapshot_compression"] != "none":
+            from pytest_memory.heap.archive import check_compression
+
+            check_compression(settings["snapshot_compression"])
 
     def _load_baseline(self) -> BaselineSession | None:
         """Read the baseline before any test runs: a bad file must not cost a session's measurements."""
@@ -206,16 +210,35 @@ class MemorySession:
             return None
         return Path(self.root, self.settings["results"], "snapshots", store.file_stem(test_id))
 
-    def keep_snapshots(self, camera: Camera, test_id: str, *, failed: bool) -> None:
-        """Move the snapshots of a failed test to its directory; delete all others."""
+    def keeps_snapshots(self, *, failed: bool) -> bool:
+        """Whether a test's snapshots outlive it."""
+        return bool(self.settings["results"]) and (failed or self.settings["keep_snapshots"] == "all")
+
+    def keep_snapshots(self, camera: Camera, test_id: str) -> list[Path]:
+        """Move what the camera took so far to the test's directory, compressed if asked to; where it is now.
+
+        Raises StoreError when that cannot be written."""
+        import shutil
+
+        from pytest_memory.heap.archive import compress_snapshots
+
+        kept, paths = self.kept_directory(test_id), camera.hand_over()
+        if kept is None or not paths:
+            return []
+        try:
+            kept.mkdir(parents=True, exist_ok=True)
+            moved = [Path(shutil.move(path, kept / path.name)) for path in paths]
+        except OSError as error:
+            raise StoreError(
+                f"snapshots could not be kept in {kept}: {error.strerror or error}", slug="store-write"
+            ) from error
+        return compress_snapshots(moved, self.settings["snapshot_compression"])
+
+    def discard_snapshots(self, camera: Camera) -> None:
+        """Delete what was not kept."""
         import shutil
 
         camera.close()
-        kept = self.kept_directory(test_id)
-        if failed and kept is not None and camera.paths:
-            kept.mkdir(parents=True, exist_ok=True)
-            for path in camera.paths:
-                shutil.move(path, kept / path.name)
         shutil.rmtree(camera.directory, ignore_errors=True)
 
 

@@ -22,6 +22,8 @@ SOURCES: tuple[Source, ...] = ("default", "config file", "ini", "environment", "
 
 FailOn = Literal["warning", "critical", "inconclusive"]
 FAIL_ON_CHOICES = ("critical", "warning", "inconclusive")
+KEEP_CHOICES = ("failed", "all")
+COMPRESSION_CHOICES = ("none", "gzip", "zstd")
 SCOPES = ("function", "class", "module", "package", "session")
 
 # Health classes (DESIGN: healthy / warning / critical), in the script suite's own numbers.
@@ -386,6 +388,24 @@ OPTIONS: tuple[Option, ...] = (
         help="settings file (default: memory-config.json, if any)",
     ),
     Option(name="results", metavar="DIR", parse=parse_text, help="keep results, and snapshots of failures, here"),
+    Option(
+        name="keep_snapshots",
+        metavar="WHICH",
+        parse=_choice(*KEEP_CHOICES),
+        choices=KEEP_CHOICES,
+        default="failed",
+        help="which tests' heap snapshots are kept in the results directory: those of failed tests, or of all",
+    ),
+    Option(
+        name="snapshot_compression",
+        metavar="HOW",
+        parse=_choice(*COMPRESSION_CHOICES),
+        choices=COMPRESSION_CHOICES,
+        default="none",
+        cli_flags=("--compress",),
+        tools=("profile",),
+        help="compress the heap snapshots that are kept: none, gzip, or zstd (the 'zstd' extra)",
+    ),
     Option(name="json", metavar="FILE", parse=parse_text, help="write the results as one JSON document"),
     Option(
         name="report",

@@ -138,7 +138,6 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--compare", nargs=2, metavar=("BEFORE", "AFTER"), help="compare two snapshots in place of profiling"
     )
-    parser.add_argument("--compress", choices=("gzip", "zstd"), help="compress the snapshots that are kept")
     _add_target(parser)
 
 

@@ -37,13 +37,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _profile(arguments: argparse.Namespace, context: Context) -> int:
     from pytest_memory.heap import stop_warming, warm_kernels
-    from pytest_memory.heap.archive import check_compression
+    from pytest_memory.heap.archive import check_compression, compress_snapshots
     from pytest_memory.heap.profiler import MemoryProfiler
     from pytest_memory.interactive import Shell
     from pytest_memory.monitor import describe_app
 
-    if arguments.compress:
-        check_compression(arguments.compress)
+    compression = context.merged.settings["snapshot_compression"]
+    check_compression(compression)
     directory = Path(arguments.output)
     warm_kernels()  # while the app starts and the person thinks
     try:
@@ -59,7 +59,7 @@ def _profile(arguments: argparse.Namespace, context: Context) -> int:
             record = _record(shell, allocations, describe_app(app))
     finally:
         stop_warming()
-    files = _compressed(files, arguments.compress)
+    files = compress_snapshots(files, compression)
     record = replace(record, artifacts=tuple(_artifact(file) for file in files))
     store.write_document(directory / RESULTS_FILE, make_document([record]))
     _show(files, context)
@@ -88,18 +88,6 @@ def _record(shell: Shell, allocations: AllocationProfile | None, app: AppInfo) -
 def _artifact(file: Path) -> Artifact:
     kind = file.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
     return Artifact(kind=kind, path=str(file), name=file.name, size_bytes=file.stat().st_size)
-
-
-def _compressed(files: list[Path], compress: str | None) -> list[Path]:
-    """The files after compressing snapshots, if asked to."""
-    if not compress:
-        return files
-    from pytest_memory.heap.archive import compress_file
-
-    return [
-        compress_file(file, compress) if file.suffix == ".heapsnapshot" else file  # type: ignore[arg-type]
-        for file in files
-    ]
 
 
 def _show(files: list[Path], context: Context) -> None:

@@ -26,16 +26,13 @@ def open_snapshots(output: Output, *names: str) -> Iterator[list[HeapSnapshot]]:
 
     Raises ConfigError for a file that cannot be opened, SnapshotFormatError for one that is no snapshot."""
     from pytest_memory.heap import HeapSnapshot
-    from pytest_memory.heap.archive import plain_file
 
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(ProgressLine(output, "reading"))
         snapshots = []
         for name in names:
             try:
-                # gzip is read as it is; other archives are unpacked first.
-                file = stack.enter_context(plain_file(Path(name))) if name.endswith(".zst") else Path(name)
-                snapshot = HeapSnapshot.load(file)
+                snapshot = HeapSnapshot.load(name)
             except OSError as error:
                 raise ConfigError(
                     f"{name} cannot be read: {error.strerror or error}; expected a .heapsnapshot", slug="config-file"

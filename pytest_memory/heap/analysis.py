@@ -7,7 +7,6 @@ Importing this module is light: numpy and numba come with the first question.
 
 from __future__ import annotations
 
-import gzip
 import mmap
 import os
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap.archive import plain_file
 from pytest_memory.heap.warm import compile_kernels
 
 if TYPE_CHECKING:
@@ -55,13 +55,14 @@ class HeapSnapshot:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, progress: Progress | None = None) -> HeapSnapshot:
-        """Open a ``.heapsnapshot`` (or ``.heapsnapshot.gz``).
+        """Open a ``.heapsnapshot``; ``.gz`` and ``.zst`` are unpacked.
 
-        Raises SnapshotFormatError for an empty file, OSError for one that cannot be opened; what is wrong inside
-        of a file shows with the first question.
+        Raises SnapshotFormatError for an empty file or a broken archive, OSError for one that cannot be opened;
+        what is wrong inside of a file shows with the first question.
         """
         file = Path(path)
-        return cls(file, _map_file(file), progress=progress)
+        with plain_file(file) as plain:
+            return cls(file, _map_file(plain), progress=progress)
 
     @property
     def name(self) -> str:
@@ -278,8 +279,6 @@ def usable_cpus() -> int:
 def _map_file(file: Path) -> Any:
     with open(file, "rb") as stream:
         head = stream.read(4)
-        if head[:2] == b"\x1f\x8b":
-            return _unpack_gzip(file)
         if not head:
             raise SnapshotFormatError(
                 f"{file.name!r} is empty",
@@ -288,15 +287,6 @@ def _map_file(file: Path) -> Any:
                 hint="the snapshot is still being written, or writing it failed",
             )
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _unpack_gzip(file: Path) -> bytes:
-    try:
-        return gzip.decompress(file.read_bytes())
-    except (EOFError, OSError, gzip.zlib.error) as exc:  # type: ignore[attr-defined]
-        raise SnapshotFormatError(
-            f"{file.name!r} is a damaged gzip file: {exc}", slug="snapshot-truncated", byte_offset=0
-        ) from exc
 
 
 def _page_release(text: Any) -> Callable[[int, int], None]:

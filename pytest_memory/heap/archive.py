@@ -10,15 +10,18 @@ import gzip
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from pytest_memory.errors import ConfigError, SnapshotFormatError, StoreError
+from pytest_memory.model import Artifact
 
 Compression = Literal["gzip", "zstd"]
 
+SNAPSHOT_SUFFIX = ".heapsnapshot"
 SUFFIXES: dict[Compression, str] = {"gzip": ".gz", "zstd": ".zst"}
+_MAGICS: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _GZIP_LEVEL = 6  # the last step that still pays: level 9 takes three times as long for 2 % less
 _COPY_BYTES = 1 << 20
 
@@ -45,32 +48,70 @@ def compress_file(path: Path, compression: Compression) -> Path:
     return target
 
 
+def compress_snapshots(paths: Iterable[Path], compression: str) -> list[Path]:
+    """The files after compressing the snapshots among them, as the setting ``snapshot_compression`` says it."""
+    if compression == "none":
+        return list(paths)
+    return [
+        compress_file(path, cast("Compression", compression)) if path.suffix == SNAPSHOT_SUFFIX else path
+        for path in paths
+    ]
+
+
+def snapshot_artifact(path: Path) -> Artifact:
+    """What a result says of a snapshot that is kept."""
+    name = path.name.partition(SNAPSHOT_SUFFIX)[0]
+    return Artifact(kind="heapsnapshot", path=str(path), name=name, size_bytes=path.stat().st_size)
+
+
 @contextlib.contextmanager
 def plain_file(path: Path) -> Iterator[Path]:
     """The path of an uncompressed form of ``path``: itself, or a temporary file that is removed afterwards.
 
-    Raises SnapshotFormatError for a broken archive."""
-    compression = next((kind for kind, suffix in SUFFIXES.items() if path.name.endswith(suffix)), None)
+    Goes by the first bytes, then by the name.  Raises SnapshotFormatError for a broken archive, StoreError when
+    there is no room to unpack it, OSError when it cannot be opened."""
+    compression = _compression_of(path)
     if compression is None:
         yield path
         return
-    stem = path.name.removesuffix(SUFFIXES[compression])
     with tempfile.TemporaryDirectory(prefix="pytest-memory-") as directory:
-        plain = Path(directory) / stem
+        plain = Path(directory, path.name.removesuffix(SUFFIXES[compression]))
         try:
-            with _open(path, "rb", compression) as source, plain.open("wb") as sink:
-                shutil.copyfileobj(source, sink, _COPY_BYTES)
-        except (EOFError, gzip.BadGzipFile, ValueError, OSError) as error:
-            raise SnapshotFormatError(
-                f"{str(path)!r} could not be unpacked: {error}; expected a {compression} file",
-                slug="snapshot-format",
-                byte_offset=0,
+            with plain.open("wb") as sink:
+                for piece in _unpacked(path, compression):
+                    sink.write(piece)
+        except OSError as error:
+            raise StoreError(
+                f"{str(path)!r} could not be unpacked to {directory}: {error.strerror or error}",
+                slug="store-write",
+                hint="TMPDIR names a directory with more room",
             ) from error
         yield plain
 
 
-def check_compression(compression: Compression) -> None:
-    """Raise ConfigError when this Python cannot write it: before anything is measured that would be packed."""
+def _compression_of(path: Path) -> Compression | None:
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    by_head = (kind for kind, magic in _MAGICS.items() if head.startswith(magic))
+    by_name = (kind for kind, suffix in SUFFIXES.items() if path.name.endswith(suffix))
+    return next(by_head, None) or next(by_name, None)
+
+
+def _unpacked(path: Path, compression: Compression) -> Iterator[bytes]:
+    try:
+        with _open(path, "rb", compression) as source:
+            while piece := source.read(_COPY_BYTES):
+                yield piece
+    except ConfigError:
+        raise
+    except Exception as error:  # each module has its own kinds
+        raise SnapshotFormatError(
+            f"{str(path)!r} could not be unpacked: {error}; expected a {compression} file", byte_offset=0
+        ) from error
+
+
+def check_compression(compression: str) -> None:
+    """Raise ConfigError when this Python has no module for it: before anything is measured that would be packed."""
     if compression == "zstd":
         _zstd_module()
 
@@ -90,7 +131,7 @@ def _zstd_module() -> Any:
         with contextlib.suppress(ImportError):
             return importlib.import_module(name)
     raise ConfigError(
-        "compression is 'zstd', which this Python cannot write; expected Python 3.14 or the zstandard package",
+        "compression is 'zstd', which this Python has no module for; expected Python 3.14 or the zstandard package",
         slug="config-option",
         hint="use gzip, or pip install zstandard",
     )

@@ -129,6 +129,11 @@ class Camera:
         self.paths.append(path)
         return path
 
+    def hand_over(self) -> list[Path]:
+        """The files taken since the last time this was asked; what becomes of them is the caller's from now on."""
+        paths, self.paths = self.paths, []
+        return paths
+
     def close(self) -> None:
         """Let V8 stop tracking object ids (idempotent).  The files stay; so does the connection, which is the app's."""
         if self._closed:

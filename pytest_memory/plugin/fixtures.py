@@ -12,6 +12,7 @@ import pytest
 
 from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
+from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
 from pytest_memory.plugin.measurement import Measurement
 from pytest_memory.plugin.stash import CAMERA, GENERATOR, MEASUREMENT, RESULT, SESSION
@@ -66,6 +67,7 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
         no_leaks=settings["no_leaks"],
         explain=settings["explain"],
         snapshot_directory=session.kept_directory(id_of_test(item)),
+        snapshot_compression=settings["snapshot_compression"],
     )
     leak_marker = item.get_closest_marker("no_leaks")
     monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
@@ -114,18 +116,13 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
         return camera.take(name)
 
     yield take
-    session.keep_snapshots(camera, id_of_test(item), failed=_failed(item))
+    snapshots.discard(item)
 
 
 def _load_defaults(settings: spec.Settings) -> dict[str, Any]:
     """The suite's defaults of a load run; what is nobody's setting is left to the engine."""
     names = {"load_concurrency": "concurrency", "load_duration": "duration", "load_ramp_up": "ramp_up"}
     return {to: settings[name] for name, to in names.items() if settings.source(name) != "default"}
-
-
-def _failed(item: pytest.Item) -> bool:
-    result = item.stash.get(RESULT, None)
-    return result is not None and result.verdict.outcome in ("critical", "not-measured")
 
 
 def _skip_when_disabled(session: MemorySession) -> None:

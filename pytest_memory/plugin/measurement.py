@@ -13,11 +13,12 @@ import pytest
 
 from pytest_memory import spec
 from pytest_memory.errors import PytestMemoryError
+from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
-from pytest_memory.plugin.stash import CAMERA, MEASUREMENT, RESULT, SESSION
+from pytest_memory.plugin.stash import MEASUREMENT, RESULT, SESSION
 
 if TYPE_CHECKING:
-    from pytest_memory.model import Artifact, RunResult
+    from pytest_memory.model import RunResult
     from pytest_memory.monitor import MemoryMonitor
     from pytest_memory.session import MemorySession
 
@@ -40,7 +41,7 @@ class Measurement:
             self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
             raise pytest.fail.Exception(str(error), pytrace=False) from None
 
-    def finish(self) -> RunResult:
+    def finish(self, *, body_failed: bool = False) -> RunResult:
         """Stop, judge, and remember the result on the item."""
         self.monitor.stop()
         baseline_marker = self.item.get_closest_marker("memory_baseline")
@@ -51,28 +52,15 @@ class Measurement:
             leak_test_expected=self.item.get_closest_marker("no_leaks") is not None,
             baseline_metrics=baseline_marker.kwargs.get("metrics") if baseline_marker else None,
         )
-        if self.session.fails(result, self.settings):
-            result = replace(result, artifacts=(*result.artifacts, *self._kept_snapshots()))
+        if self.session.keeps_snapshots(failed=body_failed or self.session.fails(result, self.settings)):
+            result = replace(result, artifacts=(*result.artifacts, *snapshots.keep(self.item)))
         self.item.stash[RESULT] = result
         return result
-
-    def _kept_snapshots(self) -> list[Artifact]:
-        """The test's own snapshots as they will be found once it has been torn down."""
-        from pytest_memory.model import Artifact
-
-        camera = self.item.stash.get(CAMERA, None)
-        kept = self.session.kept_directory(id_of_test(self.item))
-        if camera is None or kept is None:
-            return []
-        return [
-            Artifact(kind="heapsnapshot", path=str(kept / path.name), name=path.stem, size_bytes=path.stat().st_size)
-            for path in camera.paths
-        ]
 
     def finish_after_failure(self) -> None:
         """The body failed by itself: measure what can be measured, and let its own error stand."""
         try:
-            result = self.finish()
+            result = self.finish(body_failed=True)
         except PytestMemoryError as error:
             self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
             return
@@ -110,6 +98,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the result on the report, JSON-basic, so that it travels from pytest-xdist's workers by itself."""
     report = yield
+    snapshots.keep_of_failed(item, call, report)
     result = item.stash.get(RESULT, None)
     if result is None or not (call.when == "call" or (call.when == "setup" and report.failed)):
         return report

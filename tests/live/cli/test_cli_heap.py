@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,9 +60,17 @@ def test_heap_class_strings_and_json(taken: Path) -> None:
 def test_heap_of_a_compressed_snapshot_and_of_a_profile(taken: Path, tmp_path: Path) -> None:
     copy = tmp_path / "b.heapsnapshot"
     copy.write_bytes((taken / "b.heapsnapshot").read_bytes())
-    packed = compress_file(copy, "gzip")
-    done = run_command("heap", packed, "--json", cwd=tmp_path)
-    assert json.loads(done.stdout)["statistics"]["total_bytes"] > 1_000_000
+    (tmp_path / "gzip").mkdir()
+    zipped = compress_file(Path(shutil.copy(copy, tmp_path / "gzip")), "gzip")
+    packed = compress_file(copy, "zstd")
+    assert packed.stat().st_size < (taken / "b.heapsnapshot").stat().st_size / 4
+    for file in (zipped, packed):
+        done = run_command("heap", file, "--json", cwd=tmp_path)
+        assert json.loads(done.stdout)["statistics"]["total_bytes"] > 1_000_000
+    done = run_command("diff", taken / "a.heapsnapshot", packed, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == json.loads(
+        run_command("diff", taken / "a.heapsnapshot", taken / "b.heapsnapshot", "--json", cwd=tmp_path).stdout
+    )
     profile = run_command("heap", taken / "allocations.heapprofile", cwd=tmp_path)
     assert profile.returncode == 0
     assert "Session" in profile.stdout or "keepSessions" in profile.stdout

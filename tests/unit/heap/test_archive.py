@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+from support.snapshot_builder import SnapshotBuilder
 
-from pytest_memory.errors import ConfigError, SnapshotFormatError
-from pytest_memory.heap.archive import compress_file, plain_file
+from pytest_memory.errors import ConfigError, SnapshotFormatError, StoreError
+from pytest_memory.heap import HeapSnapshot
+from pytest_memory.heap.archive import Compression, compress_file, compress_snapshots, plain_file
 
 TEXT = b'{"snapshot":' + b"1,2,3," * 10_000 + b"]}"
+
+
+def heap_text() -> bytes:
+    heap = SnapshotBuilder()
+    for number in range(200):
+        heap.edge(heap.root, "element", number, heap.node("object", f"Class{number % 7}", size=16))
+    return heap.to_bytes()
 
 
 def test_gzip_there_and_back(tmp_path: Path) -> None:
@@ -65,6 +75,61 @@ def test_zstd_there_and_back(tmp_path: Path) -> None:
     path.write_bytes(TEXT)
     with plain_file(compress_file(path, "zstd")) as plain:
         assert plain.read_bytes() == TEXT
+
+
+ARCHIVES = ("gzip", pytest.param("zstd", marks=pytest.mark.skipif(not ZSTD, reason="no zstd module is installed")))
+
+
+@pytest.mark.parametrize("compression", ARCHIVES)
+@pytest.mark.parametrize("new_name", [None, "renamed"])
+def test_a_compressed_snapshot_is_loaded_like_a_plain_one(
+    tmp_path: Path, compression: Compression, new_name: str | None
+) -> None:
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(heap_text())
+    plain = HeapSnapshot.load(path)
+    expected = plain.classes()
+    packed = compress_file(path, compression)
+    if new_name:
+        packed = packed.rename(tmp_path / new_name)
+    snapshot = HeapSnapshot.load(packed)
+    assert snapshot.classes() == expected
+    assert snapshot.name == packed.name
+    assert list(tmp_path.iterdir()) == [packed]
+
+
+@pytest.mark.parametrize("compression", ARCHIVES)
+@pytest.mark.parametrize("keep", [0, 1, 3, 17, 60, -1])
+def test_a_cut_archive_is_refused_when_asked(tmp_path: Path, compression: Compression, keep: int) -> None:
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(heap_text())
+    packed = compress_file(path, compression)
+    packed.write_bytes(packed.read_bytes()[:keep])
+    with pytest.raises(SnapshotFormatError):
+        HeapSnapshot.load(packed).classes()
+
+
+def test_no_room_to_unpack_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a file system without room")
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(TEXT)
+    packed = compress_file(path, "gzip")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "a.heapsnapshot").symlink_to("/dev/full")
+    monkeypatch.setattr("tempfile.TemporaryDirectory", lambda **_options: contextlib.nullcontext(str(full)))
+    with pytest.raises(StoreError, match="No space left"), plain_file(packed):
+        pass
+
+
+def test_compressing_takes_the_snapshots_only(tmp_path: Path) -> None:
+    names = ("a.heapsnapshot", "b.heapprofile")
+    for name in names:
+        (tmp_path / name).write_bytes(TEXT)
+    paths = [tmp_path / name for name in names]
+    assert compress_snapshots(paths, "none") == paths
+    assert [path.name for path in compress_snapshots(paths, "gzip")] == ["a.heapsnapshot.gz", "b.heapprofile"]
 
 
 def test_unknown_compression_is_refused(tmp_path: Path) -> None:
