@@ -127,17 +127,22 @@ class Driver:
     ) -> LoadResult:
         """The result of what is reported."""
         collector = Collector(names, settings)
-        for process, message in messages:
-            if isinstance(message, Interval):
-                where = collector.add(process, message)
-                if progress is not None:
-                    progress(where)
-                continue
-            if message.failure is not None:
-                kind, detail = message.failure
-                raise LoadError(f"{origin} cannot be loaded: {detail}", slug="load-target", hint=_HINTS.get(kind))
-            self.next_number = max(self.next_number, message.next_number)
-            collector.finish(message)
+        where: LoadProgress | None = None
+        try:
+            for process, message in messages:
+                if isinstance(message, Interval):
+                    where = collector.add(process, message)
+                    if progress is not None:
+                        progress(where)
+                    continue
+                if message.failure is not None:
+                    kind, detail = message.failure
+                    raise LoadError(f"{origin} cannot be loaded: {detail}", slug="load-target", hint=_HINTS.get(kind))
+                self.next_number = max(self.next_number, message.next_number)
+                collector.finish(message)
+        finally:
+            if progress is not None and where is not None:
+                progress(replace(where, ended=True))
         return self.take_result(collector.result(describe(names, origin, settings)), settings)
 
     def take_result(self, result: LoadResult, settings: Settings) -> LoadResult:

@@ -49,7 +49,7 @@ class RunOptions(TypedDict, total=False):
 
     ``max_error_rate`` (0..1) stops a run early and fails it, ``max_p50`` … ``max_p999``, ``max_latency`` and
     ``min_rps`` fail it at its end.  ``workers`` processes share the work.  ``progress`` is called about once a
-    second; ``interval`` is the grain of the time series.
+    second and once at the end; ``interval`` is the grain of the time series.
     """
 
     requests: int | None

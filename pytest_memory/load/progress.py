@@ -9,7 +9,8 @@ from pytest_memory.units import format_count, format_duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadProgress:
-    """Where a run is: for a live line.  ``share`` (0..1) is None when the end is not known."""
+    """Where a run is: for a live line.  ``share`` (0..1) is None when the end is not known; ``ended`` is of the last
+    one of a run, however that came to its end."""
 
     t_s: float
     requests: int
@@ -19,6 +20,7 @@ class LoadProgress:
     p99_s: float
     share: float | None = None
     warming_up: bool = False
+    ended: bool = False
 
     def __str__(self) -> str:
         done = f"{self.share:4.0%}  " if self.share is not None else ""

@@ -14,6 +14,7 @@ from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
 from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
+from pytest_memory.plugin.live import load_line
 from pytest_memory.plugin.measurement import Measurement
 from pytest_memory.plugin.stash import CAMERA, GENERATOR, MEASUREMENT, RESULT, SESSION
 
@@ -85,16 +86,17 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 
     item: pytest.Item = request.node
     settings = request.config.stash[SESSION].settings
-    try:
-        generator = LoadGenerator(node_app.url, **_load_defaults(settings))
-    except ConfigError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
-    with generator:
-        # Whichever fixture came first: a monitor of this test counts these requests as the work of its window.
-        item.stash[GENERATOR] = generator
-        if MEASUREMENT in item.stash:
-            item.stash[MEASUREMENT].monitor.watch_load(generator)
-        yield generator
+    with load_line(request.config) as line:
+        try:
+            generator = LoadGenerator(node_app.url, progress=line, **_load_defaults(settings))
+        except ConfigError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        with generator:
+            # Whichever fixture came first: a monitor of this test counts these requests as the work of its window.
+            item.stash[GENERATOR] = generator
+            if MEASUREMENT in item.stash:
+                item.stash[MEASUREMENT].monitor.watch_load(generator)
+            yield generator
 
 
 @pytest.fixture

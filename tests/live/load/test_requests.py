@@ -14,6 +14,7 @@ from support.load_target import LoadTarget
 
 from pytest_memory.errors import ConfigError, LoadError
 from pytest_memory.load import LoadGenerator, LoadProgress, Target
+from pytest_memory.load.result import LoadLimitError
 
 pytestmark = pytest.mark.node
 
@@ -141,6 +142,16 @@ def test_progress_is_reported(load: LoadGenerator) -> None:
     assert [one.requests for one in seen] == sorted(one.requests for one in seen)
     assert seen[-1].share == pytest.approx(1.0, abs=0.35)
     assert "requests" in str(seen[-1])
+    assert [one.ended for one in seen] == [False] * (len(seen) - 1) + [True]
+
+
+def test_progress_ends_when_a_run_breaks_its_limit(load: LoadGenerator) -> None:
+    seen: list[LoadProgress] = []
+
+    with pytest.raises(LoadLimitError):
+        load.run("/health", requests=50, max_p50="1us", progress=seen.append)
+
+    assert seen[-1].ended
 
 
 # --- what is sent -------------------------------------------------------------------------------------------------
