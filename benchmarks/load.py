@@ -7,8 +7,8 @@ middle of a round: that is shown ("stolen"), and such rounds are compared only w
 Bars, against a Node hello-world: requests/s at least 1.3 × autocannon's and 0.9 × wrk's, CPU per request at most
 autocannon's, p50 and p99 within 15 % of wrk's at the same fixed rate.
 
-About requests/s: a Node server on one CPU needs about as long for a request as autocannon does, so it is the server
-that is busy all the time, whoever asks: what wrk reaches is the most that anybody can.  The bars are held on the
+About requests/s: a Node server on one CPU needs nearly as long for a request as autocannon does.  It is the limit of
+ours and of wrk, and what wrk reaches is the most that anybody can, so that is shown too.  The bars are held on the
 lightest hello-world that node:http can serve (it is told the length).  For information there are the hello-world of
 Node's documentation, whose headers cost the server a third more, and 450 bytes of JSON; and a canned
 answer over node:net, which leaves the server idle enough to show what each client can do.
