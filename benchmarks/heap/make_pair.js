@@ -8,7 +8,7 @@ class User { constructor(i) { this.name = 'user-' + i; this.tags = ['t' + (i % 9
 class Session { constructor(user, i) { this.user = user; this.token = 'tok' + i; this.onClose = () => user.name; } }
 
 const [before, after, megabytes] = process.argv.slice(2);
-const users = Math.floor((Number(megabytes) * 1e6 - 3e6) / 930);
+const users = Math.floor((Number(megabytes) * 1e6 - 3e6) / 755);
 const sessions = new Map();
 let next = 0;
 function grow(count) {

@@ -15,12 +15,10 @@ walk, root 0: there a node's dominator, its parent and most of its neighbours li
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_memory.heap.jit import inlined, kernel
+from pytest_memory.heap.jit import kernel
 from pytest_memory.heap.marks import RETAINS, STRONG, UNSEEN
 
 Int32s = NDArray[np.int32]
@@ -31,106 +29,6 @@ Flags = NDArray[np.uint8]
 # --- depth-first numbering ------------------------------------------------------------------------------------
 
 
-@inlined
-def _walk(
-    first_edge: Any,
-    edge_to: Any,
-    edge_flags: Any,
-    start: Any,
-    protected: Any,
-    state: Any,
-    order: Any,
-    parent: Any,
-    cursor: Any,
-    late: Any,
-    reached: Any,
-    late_count: Any,
-) -> Any:
-    """Number everything reachable from ``start``, a child of the root; returns (reached, late_count)."""
-    spreading = protected[start]
-    state[start, 0] = reached
-    order[reached] = start
-    parent[reached] = 0
-    cursor[reached] = first_edge[start]
-    num = reached
-    reached += 1
-    while num != 0:
-        node = order[num]
-        outside = protected[node] == 0
-        stop = first_edge[node + 1]
-        edge = cursor[num]
-        child = -1
-        while edge < stop:
-            flags = edge_flags[edge]
-            target = edge_to[edge]
-            edge += 1
-            if flags & RETAINS == 0:
-                if spreading and flags & STRONG and protected[target] == 0:
-                    protected[target] = 1
-                    late[late_count] = target
-                    late_count += 1
-                continue
-            if target == node or (outside and protected[target]):
-                continue
-            state[target, 1] += 1
-            if state[target, 0] == UNSEEN:
-                child = target
-                break
-            if spreading and state[target, 0] == 0 and protected[target] == 0:  # back to the root
-                protected[target] = 1
-                late[late_count] = target
-                late_count += 1
-        cursor[num] = edge
-        if child < 0:
-            num = parent[num]
-        else:
-            if spreading:
-                protected[child] = 1
-            state[child, 0] = reached
-            order[reached] = child
-            parent[reached] = num
-            cursor[reached] = first_edge[child]
-            num = reached
-            reached += 1
-    return reached, late_count
-
-
-@inlined
-def _protect_late(
-    first_edge: Any, edge_to: Any, edge_flags: Any, protected: Any, state: Any, late: Any, late_count: Any
-) -> None:
-    """Spread protection from protected nodes that were not walked as such, the root among them."""
-    while late_count > 0:
-        late_count -= 1
-        node = late[late_count]
-        if state[node, 0] > 0:
-            continue
-        for edge in range(first_edge[node], first_edge[node + 1]):
-            target = edge_to[edge]
-            if edge_flags[edge] & STRONG and protected[target] == 0:
-                protected[target] = 1
-                late[late_count] = target
-                late_count += 1
-
-
-@inlined
-def _mark_retained(first_edge: Any, edge_to: Any, edge_flags: Any, protected: Any, state: Any, retained: Any) -> None:
-    """Mark the unseen nodes that another unseen node retains: those are no orphans."""
-    retained[:] = 0
-    for node in range(retained.shape[0]):
-        if state[node, 0] != UNSEEN:
-            continue
-        outside = protected[node] == 0
-        for edge in range(first_edge[node], first_edge[node + 1]):
-            target = edge_to[edge]
-            if edge_flags[edge] & RETAINS and target != node and not (outside and protected[target]):
-                retained[target] = 1
-
-
-@kernel(
-    "int64(int32[::1], int32[::1], uint8[::1], int64, uint8[::1], "
-    "int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])"
-)
 def number_depth_first(
     first_edge: Int32s,
     edge_to: Int32s,
@@ -153,62 +51,156 @@ def number_depth_first(
     nodes, ``order`` (ord by num) and ``parent`` (num by num).  Returns how many nodes the walk reached: the
     rest, ``order[reached:]``, are cliques nobody retains, and their edges count for nothing.
     Scratch: ``cursor`` and ``late`` (n).
+
+    Python around three kernels: as one, with its pieces inlined, it takes three times as long to compile.
     """
-    node_count = order.shape[0]
     state[:, 0] = UNSEEN
     state[:, 1] = 0
     state[root, 0] = 0
     order[0] = root
     parent[0] = 0
-    reached = 1
-    late_count = 0
-    # Round 0 walks what is protected, and so finds all of it; round 1 walks the rest and counts the root's edges;
-    # round 2 walks from the orphans.  One call of the walk: each would be compiled anew.
-    first = first_edge[root]
-    for round_number in range(3):
-        candidates = first_edge[root + 1] - first
-        if round_number == 2:
-            if reached == node_count:
-                break
-            _mark_retained(first_edge, edge_to, edge_flags, protected, state, late)
-            candidates = node_count
-        for at in range(candidates):
-            if round_number == 2:
-                node = np.int64(at)
-                wanted = state[node, 0] == UNSEEN and late[node] == 0
-            else:
-                node = np.int64(edge_to[first + at])
-                wanted = edge_flags[first + at] & RETAINS and node != root and (round_number == 1 or protected[node])
-            if not wanted:
-                continue
-            if state[node, 0] == UNSEEN:
-                reached, late_count = _walk(
-                    first_edge,
-                    edge_to,
-                    edge_flags,
-                    node,
-                    protected,
-                    state,
-                    order,
-                    parent,
-                    cursor,
-                    late,
-                    reached,
-                    late_count,
-                )
-            if round_number == 1:
-                state[node, 1] += 1
-        if round_number < 2:
-            _protect_late(first_edge, edge_to, edge_flags, protected, state, late, late_count)
-            late_count = 0
-    last = reached
-    for node in range(node_count):
-        if state[node, 0] == UNSEEN:
-            state[node, 0] = last
-            order[last] = node
-            parent[last] = 0
-            last += 1
+    graph = (first_edge, edge_to, edge_flags)
+    numbering = (state, order, parent, cursor, late)
+    counts = np.array([1, 0], np.int64)
+    edges = slice(first_edge[root], first_edge[root + 1])
+    from_root = edge_to[edges][edge_flags[edges] & RETAINS != 0]
+    from_root = from_root[from_root != root]
+    np.add.at(state[:, 1], from_root, 1)
+    # What is protected first, which finds all of it; then the rest, then what hangs on orphans.
+    _walk(*graph, from_root, True, protected, *numbering, counts)
+    _protect_late(*graph, protected, state, late, counts)
+    _walk(*graph, from_root, False, protected, *numbering, counts)
+    _protect_late(*graph, protected, state, late, counts)
+    if counts[0] < order.shape[0]:
+        _mark_retained(*graph, protected, state, late)
+        orphans = np.flatnonzero((state[:, 0] == UNSEEN) & (late == 0)).astype(np.int32)
+        _walk(*graph, orphans, False, protected, *numbering, counts)
+    reached = int(counts[0])
+    if reached < order.shape[0]:
+        cliques = np.flatnonzero(state[:, 0] == UNSEEN)
+        state[cliques, 0] = np.arange(reached, order.shape[0], dtype=np.int32)
+        order[reached:] = cliques
+        parent[reached:] = 0
     return reached
+
+
+_GRAPH = "int32[::1], int32[::1], uint8[::1]"
+
+
+@kernel(
+    f"void({_GRAPH}, int32[::1], boolean, uint8[::1], "
+    "int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1], int64[::1])"
+)
+def _walk(
+    first_edge: Int32s,
+    edge_to: Int32s,
+    edge_flags: Flags,
+    starts: Int32s,
+    protected_only: bool,
+    protected: Flags,
+    state: Int32s,
+    order: Int32s,
+    parent: Int32s,
+    cursor: Int32s,
+    late: Int32s,
+    counts: Int64s,
+) -> None:
+    """Number everything reachable from the unseen ``starts``, children of the root.
+
+    ``counts``: how many nodes have a number, and how many wait in ``late``: they got protection from a walked
+    node, but not over a RETAINS edge."""
+    reached, late_count = counts[0], counts[1]
+    for start in starts:
+        if state[start, 0] != UNSEEN or (protected_only and protected[start] == 0):
+            continue
+        spreading = protected[start]
+        state[start, 0] = reached
+        order[reached] = start
+        parent[reached] = 0
+        cursor[reached] = first_edge[start]
+        num = reached
+        reached += 1
+        while num != 0:
+            node = order[num]
+            outside = protected[node] == 0
+            stop = first_edge[node + 1]
+            edge = cursor[num]
+            child = -1
+            while edge < stop:
+                flags = edge_flags[edge]
+                target = edge_to[edge]
+                edge += 1
+                if flags & RETAINS == 0:
+                    if spreading and flags & STRONG and protected[target] == 0:
+                        protected[target] = 1
+                        late[late_count] = target
+                        late_count += 1
+                    continue
+                if target == node or (outside and protected[target]):
+                    continue
+                state[target, 1] += 1
+                if state[target, 0] == UNSEEN:
+                    child = target
+                    break
+                if spreading and state[target, 0] == 0 and protected[target] == 0:  # back to the root
+                    protected[target] = 1
+                    late[late_count] = target
+                    late_count += 1
+            cursor[num] = edge
+            if child < 0:
+                num = parent[num]
+            else:
+                if spreading:
+                    protected[child] = 1
+                state[child, 0] = reached
+                order[reached] = child
+                parent[reached] = num
+                cursor[reached] = first_edge[child]
+                num = reached
+                reached += 1
+    counts[0], counts[1] = reached, late_count
+
+
+@kernel(f"void({_GRAPH}, uint8[::1], int32[:, ::1], int32[::1], int64[::1])")
+def _protect_late(
+    first_edge: Int32s,
+    edge_to: Int32s,
+    edge_flags: Flags,
+    protected: Flags,
+    state: Int32s,
+    late: Int32s,
+    counts: Int64s,
+) -> None:
+    """Spread protection from protected nodes that were not walked as such, the root among them."""
+    late_count = counts[1]
+    while late_count > 0:
+        late_count -= 1
+        node = late[late_count]
+        if state[node, 0] > 0:
+            continue
+        for edge in range(first_edge[node], first_edge[node + 1]):
+            target = edge_to[edge]
+            if edge_flags[edge] & STRONG and protected[target] == 0:
+                protected[target] = 1
+                late[late_count] = target
+                late_count += 1
+    counts[1] = 0
+
+
+@kernel(f"void({_GRAPH}, uint8[::1], int32[:, ::1], int32[::1])")
+def _mark_retained(
+    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags, state: Int32s, retained: Int32s
+) -> None:
+    """Mark the unseen nodes that another unseen node retains: those are no orphans."""
+    retained[:] = 0
+    for node in range(retained.shape[0]):
+        if state[node, 0] != UNSEEN:
+            continue
+        outside = protected[node] == 0
+        for edge in range(first_edge[node], first_edge[node + 1]):
+            target = edge_to[edge]
+            if edge_flags[edge] & RETAINS and target != node and not (outside and protected[target]):
+                retained[target] = 1
 
 
 @kernel("void(int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])")
