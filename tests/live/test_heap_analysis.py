@@ -123,7 +123,7 @@ def test_a_compressed_file_is_unpacked(snapshots: list[HeapSnapshot], tmp_path: 
     packed.write_bytes(gzip.compress(snapshots[0].path.read_bytes(), 1))
     assert HeapSnapshot.load(packed).count("Session") == 100 + PROTOTYPE
     packed.write_bytes(packed.read_bytes()[:1000])
-    with pytest.raises(SnapshotFormatError, match="damaged gzip"):
+    with pytest.raises(SnapshotFormatError, match=r"could not be unpacked.*expected a gzip file"):
         HeapSnapshot.load(packed)
 
 
