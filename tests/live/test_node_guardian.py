@@ -30,6 +30,8 @@ PROLOGUE = """
 import json, os, signal, sys, threading, time
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
+# Ctrl-C works here even where the tests themselves run in the background of a shell, which turns it off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def report(app, **more):
     pids = app.client.get("/").json() | {"app": app.pid} | more
     print(json.dumps(pids), flush=True)

@@ -112,6 +112,8 @@ def test_an_app_already_running_is_attached_to_and_left_running(project: Any) ->
 
 
 def test_ctrl_c_leaves_nothing_running(project: Any) -> None:
+    # Where the tests run in the background of a shell, Ctrl-C is turned off in all they start: it is turned on again.
+    project.pytester.makeconftest("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)")
     project.test("""
         import time
 
