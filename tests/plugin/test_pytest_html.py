@@ -36,7 +36,7 @@ def test_rows_and_summary_hold_the_memory(project, mode, workers):
     assert 'data-memory-test="test_api.py::test_leaking"' in extra["content"]
     assert rows["test_api.py::test_without_memory"][0]["extras"] == []
     figures = json.loads(re.search(r'id="pytest-memory-figures">(.*?)</script>', page, re.DOTALL).group(1))
-    assert {"timeline", "rounds", "latency"} == set(figures["test_api.py::test_leaking"])
+    assert {"timeline", "rounds", "latency", "treemap"} == set(figures["test_api.py::test_leaking"])
     assert "7 tests: 5 critical" in page
     assert page.count("pytest-memory-figures") == 2, "one data block, one script that reads it"
 
