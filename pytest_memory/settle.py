@@ -130,10 +130,11 @@ def settle_app(
     last requests have left something that will run soon, and it is waited for.
 
     ``converged`` is False when they still moved then.  ``t_s`` is left at 0 for the caller's clock to fill in.
-    Raises InspectorError when the app's own process cannot be asked; children that end meanwhile are left out.
+    Raises InspectorError when the app's own process cannot be asked or has ended; children that end are left out.
     """
     began = clock()
     records = [record for record in app.processes if record.role not in _WRAPPER_ROLES]
+    app_pid = _find_app(records)
     isolates = _find_isolates(app, records)
     # Workers first: commands to them travel through, and leave garbage in, the isolate of the main thread.
     workers = [isolate for isolate in isolates if isolate.is_worker]
@@ -145,7 +146,7 @@ def settle_app(
         more, mains_still = _collect_until_still(mains, deadline, clock, sleep)
         rounds += more
     totals = _read_isolates([*mains, *workers])
-    rss, fds = _read_processes([record.pid for record in records])
+    rss, fds = _read_processes([record.pid for record in records], app_pid)
     native = rss - totals.heap_total - totals.worker_total - totals.external
     return SettledMemory(
         t_s=0.0,
@@ -165,6 +166,15 @@ def settle_app(
         duration_s=clock() - began,
         converged=mains_still and workers_still,
     )
+
+
+def _find_app(records: Sequence[_Record]) -> int:
+    """The pid of the app's own process.  Without it there is nothing to read, and nothing is not zero bytes: an app
+    killed a moment ago has left the list of processes, and must not look like one that gave all its memory back."""
+    for record in records:
+        if record.role == "app":
+            return record.pid
+    raise InspectorClosed("the app's own process has ended: there is no memory to read")
 
 
 def _find_isolates(app: SettledApp, records: Sequence[_Record]) -> list[_Isolate]:
@@ -311,16 +321,23 @@ def _read_isolates(isolates: Sequence[_Isolate]) -> _Totals:
     return totals
 
 
-def _read_processes(pids: Sequence[int]) -> tuple[int, int | None]:
-    """Resident memory of the processes together, and their open descriptors (None where there is no such count)."""
+def _read_processes(pids: Sequence[int], app_pid: int) -> tuple[int, int | None]:
+    """Resident memory of the processes together, and their open descriptors (None where there is no such count).
+
+    Raises InspectorClosed when the app itself has ended since it was asked."""
     rss, fds = 0, 0
     fds_known = True
     for pid in pids:
         try:
             process = psutil.Process(pid)
-            rss += process.memory_info().rss
+            resident = process.memory_info().rss
+            if pid == app_pid and resident == 0:  # a zombie: the kernel has taken its memory back already
+                raise psutil.ZombieProcess(pid)
+            rss += resident
             fds += process.num_fds()
-        except psutil.NoSuchProcess:
+        except psutil.NoSuchProcess:  # and ZombieProcess
+            if pid == app_pid:
+                raise InspectorClosed(f"the app (pid {pid}) ended while its memory was read") from None
             continue  # a child that ended since it was listed
         except (psutil.AccessDenied, AttributeError):
             fds_known = False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pytest_memory.classcount import count_classes
-from pytest_memory.errors import ConfigError, InspectorCommandError
+from pytest_memory.errors import ConfigError, InspectorClosed, InspectorCommandError, InspectorError
 from pytest_memory.expression import repeat_in_app
 from pytest_memory.judge.counts import growing_classes
 from pytest_memory.leakrun import LeakResult, count_work, run_leak_test
@@ -69,6 +72,48 @@ def test_workers_asleep_in_atomics_wait_are_collected_and_counted(start_app: Sta
     assert after.worker_heap_used_bytes > before.worker_heap_used_bytes + 50_000
     assert after.worker_heap_total_bytes >= after.worker_heap_used_bytes
     assert after.duration_s < COMMAND_TIMEOUT_S
+
+
+def test_an_app_that_has_just_been_killed_has_no_reading_rather_than_one_of_nothing(start_app: StartApp) -> None:
+    app = start_app("keeps.js", precise=True)
+    settle_app(app)
+    os.kill(app.pid, signal.SIGKILL)
+    assert app.wait(30) == -signal.SIGKILL
+    assert not app.processes
+    with pytest.raises(InspectorError, match="own process has ended"):
+        settle_app(app)
+
+
+@pytest.mark.parametrize("reaped", [False, True])
+def test_an_app_that_ends_while_it_is_settled_has_no_reading(start_app: StartApp, reaped: bool) -> None:
+    """It is killed at the last moment, between its own answers and the question to the operating system."""
+    app = start_app("keeps.js", precise=True)
+
+    class DiesAtTheEnd:
+        """The app's own inspector, whose last answer is followed by the app's death."""
+
+        processes = app.processes
+
+        def inspector_of(self, pid: int) -> Any:
+            return LastAnswer(app.inspector_of(pid))
+
+    class LastAnswer:
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def evaluate(self, expression: str, **options: Any) -> Any:
+            answer = self._client.evaluate(expression, **options)
+            os.kill(app.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, app.pid, os.WEXITED | os.WNOWAIT)
+            if reaped:
+                app.wait(30)
+            return answer
+
+    with pytest.raises(InspectorClosed, match="ended while its memory was read"):
+        settle_app(DiesAtTheEnd())
 
 
 # --- counting ---
