@@ -1,9 +1,10 @@
 """What being watched costs the app, and whether samples arrive on time.
 
-One hello-world server, loaded without a pause; short runs with and without a monitor at 100 ms take turns, so that
-a drift of the machine meets both alike.  Prints requests per second of both, the paired ratios with the interval of
-their median, the app's own CPU time per request (which other processes of the machine disturb less), the CPU time
-that watching costs an idle app, and the share of samples within 20 ms of schedule.
+One hello-world server under one load without a pause; a monitor at 100 ms is switched on and off, in the order off,
+on, on, off, …, so that a drift of the machine meets both alike.  The server counts its requests and its time itself,
+so that nothing of how a load begins or ends is measured.  Prints requests per second of both, the paired ratios with
+the interval of their median, the app's own CPU time per request (which other processes of the machine disturb less),
+the CPU time that watching costs an idle app, and the share of samples within 20 ms of schedule.
 Bars: the monitor costs less than 1 % of throughput; at least 98 % of the samples are on time.
 
     python benchmarks/monitor_overhead.py [--pairs 60] [--seconds 1] [--interval 100ms] [--node PATH]
@@ -25,9 +26,12 @@ from pytest_memory.sampler import Sampler
 from pytest_memory.units import parse_duration
 
 SERVER = """
-require('http').createServer((request, response) => { response.end('hello world'); })
+globalThis.served = 0;
+require('http').createServer((request, response) => { globalThis.served += 1; response.end('hello world'); })
   .listen(Number(process.env.PORT), '127.0.0.1');
 """
+COUNT = "((cpu) => [globalThis.served, performance.now(), cpu.user + cpu.system])(process.cpuUsage())"
+WARMUP_S = 3.0
 ON_TIME_S = 0.020
 LOSS_BAR = 0.01
 ON_TIME_BAR = 0.98
@@ -35,18 +39,18 @@ ON_TIME_BAR = 0.98
 
 @dataclass(frozen=True)
 class Run:
-    """One stretch of load."""
+    """One stretch of the load."""
 
     rps: float
     app_cpu_us: float
+    """A request."""
     samples: tuple[Sample, ...] = ()
     missed: int = 0
 
 
 def read_cpu_us(app: NodeApp) -> float:
     """CPU time the app has used; the kernel's own count of it moves in steps of 10 ms."""
-    usage = app.evaluate("process.cpuUsage()")
-    return float(usage["user"] + usage["system"])
+    return float(app.evaluate(COUNT)[2])
 
 
 def measure_idle_cost(app: NodeApp, interval_s: float, seconds: float = 5.0) -> float:
@@ -65,19 +69,32 @@ def measure_idle_cost(app: NodeApp, interval_s: float, seconds: float = 5.0) -> 
     return watched_share - alone
 
 
-def measure(app: NodeApp, load: LoadGenerator, seconds: float, interval_s: float | None) -> Run:
+def measure(app: NodeApp, seconds: float, interval_s: float | None) -> Run:
+    """A stretch between two looks at the app's own counts; the monitor starts before the first."""
     sampler = Sampler(app, interval_s=interval_s) if interval_s is not None else None
     if sampler is not None:
         sampler.start()
     try:
-        before_us = read_cpu_us(app)
-        stats = load.run("/", duration=seconds, concurrency=10).stats
-        cpu_us = read_cpu_us(app) - before_us
+        requests, at_ms, cpu_us = app.evaluate(COUNT)
+        time.sleep(seconds)
+        requests_after, at_ms_after, cpu_us_after = app.evaluate(COUNT)
     finally:
         if sampler is not None:
             sampler.stop()
+    served = max(1, requests_after - requests)
     samples = tuple(sampler.samples[1:-1]) if sampler is not None else ()
-    return Run(stats.rps, cpu_us / max(1, stats.requests), samples, sampler.missed if sampler else 0)
+    missed = sampler.missed if sampler is not None else 0
+    return Run(1000 * served / (at_ms_after - at_ms), (cpu_us_after - cpu_us) / served, samples, missed)
+
+
+def measure_pairs(app: NodeApp, pairs: int, seconds: float, interval_s: float) -> list[tuple[Run, Run]]:
+    """(watched, alone) of each pair, under the load that runs meanwhile."""
+    measured = []
+    for number in range(pairs):
+        order = (interval_s, None) if number % 2 else (None, interval_s)
+        runs = {interval: measure(app, seconds, interval) for interval in order}
+        measured.append((runs[interval_s], runs[None]))
+    return measured
 
 
 def main() -> int:
@@ -88,18 +105,19 @@ def main() -> int:
     parser.add_argument("--node")
     options = parser.parse_args()
     interval_s = parse_duration(options.interval, plain_unit="s")
-    pairs: list[tuple[Run, Run]] = []
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "server.js")
         script.write_text(SERVER)
         with NodeApp.start(AppSpec(command=str(script), node=options.node)) as app, LoadGenerator(app.url) as load:
             _ = app.inspector  # attached in both, as it is whenever somebody may look
-            measure(app, load, options.seconds, None)
             idle_cost = measure_idle_cost(app, interval_s)
-            for number in range(options.pairs):
-                order = (interval_s, None) if number % 2 else (None, interval_s)
-                runs = {interval: measure(app, load, options.seconds, interval) for interval in order}
-                pairs.append((runs[interval_s], runs[None]))
+            # Longer than needed: stopped when the last pair has been measured.
+            loading = load.start("/", duration=60 + 10 * options.pairs * options.seconds, concurrency=10)
+            try:
+                time.sleep(WARMUP_S)
+                pairs = measure_pairs(app, options.pairs, options.seconds, interval_s)
+            finally:
+                loading.stop()
     return report(pairs, options.interval, idle_cost)
 
 
