@@ -10,6 +10,7 @@ import gzip
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -98,13 +99,12 @@ def _compression_of(path: Path) -> Compression | None:
 
 
 def _unpacked(path: Path, compression: Compression) -> Iterator[bytes]:
+    broken = _errors_of(compression)
     try:
         with _open(path, "rb", compression) as source:
             while piece := source.read(_COPY_BYTES):
                 yield piece
-    except ConfigError:
-        raise
-    except Exception as error:  # each module has its own kinds
+    except broken as error:
         raise SnapshotFormatError(
             f"{str(path)!r} could not be unpacked: {error}; expected a {compression} file", byte_offset=0
         ) from error
@@ -121,6 +121,13 @@ def _open(path: Path, mode: Literal["rb", "wb"], compression: Compression) -> IO
         return cast("IO[bytes]", gzip.open(path, mode, compresslevel=_GZIP_LEVEL))
     zstd = _zstd_module()
     return cast("IO[bytes]", zstd.open(path, mode))
+
+
+def _errors_of(compression: Compression) -> tuple[type[Exception], ...]:
+    """What the modules raise for bytes that are no such archive, or only the beginning of one."""
+    if compression == "gzip":
+        return (EOFError, zlib.error, gzip.BadGzipFile)
+    return (EOFError, _zstd_module().ZstdError)
 
 
 def _zstd_module() -> Any:
