@@ -288,6 +288,11 @@ class MemoryMonitor:
         return self.app_error is not None
 
     @property
+    def inspector_lost(self) -> bool:
+        """The app lives, but could not be asked at the end of the window, as it could at its start."""
+        return self._stopped and self.start_memory is not None and self.end_memory is None and not self.app_died
+
+    @property
     def app_restarted(self) -> bool:
         return bool(self._window_pid) and self.app.pid != self._window_pid
 

@@ -54,6 +54,8 @@ def judge_monitor(
         gc_observed=monitor.gc_observed,
         load=monitor.loads,
         app_died=monitor.app_died,
+        exit_status=monitor.app_info.exit_status,
+        inspector_lost=monitor.inspector_lost,
         app_restarted=monitor.app_restarted,
         doubts=monitor.doubts,
         shared_machine=worker_count > 1,

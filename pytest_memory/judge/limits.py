@@ -8,7 +8,7 @@ comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
 from pytest_memory.units import Limit
@@ -46,7 +46,8 @@ class Measured:
     """What a measured window offers to the judge.
 
     ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
-    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``shared_machine`` says that other tests ran
+    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``exit_status`` is that of an app that died;
+    ``inspector_lost``: it lives, but could not be asked at the end.  ``shared_machine`` says that other tests ran
     at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Measured:
     gc_observed: bool = False
     load: Sequence[LoadStats] = ()
     app_died: bool = False
+    exit_status: int | None = None
+    inspector_lost: bool = False
     app_restarted: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
     shared_machine: bool = False
@@ -74,7 +77,11 @@ def judge_limits(measured: Measured, limits: Sequence[LimitSetting], health: Hea
 def _judge_run(measured: Measured) -> list[Check]:
     checks = []
     if measured.app_died:
-        checks.append(Check(metric="app", outcome="critical", reason="app-died", unit="count", source="run"))
+        check = Check(metric="app", outcome="critical", reason="app-died", unit="count", source="run")
+        known = measured.exit_status is not None
+        checks.append(replace(check, detail={"exit_status": measured.exit_status}) if known else check)
+    if measured.inspector_lost:
+        checks.append(Check(metric="app", outcome="inconclusive", reason="inspector-lost", unit="count", source="run"))
     if measured.app_restarted:
         checks.append(Check(metric="app", outcome="inconclusive", reason="app-restarted", unit="count", source="run"))
     sent = sum(load.requests for load in measured.load)

@@ -182,6 +182,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="the app died while it was measured",
         hint="read the app's last output; if the heap ran full, look at the classes that grew until then",
     ),
+    "inspector-lost": Reason(
+        phrase="the app's inspector was lost while it was measured, so its memory at the end could not be read",
+        hint="let the app keep its inspector: look for inspector.close() and for SIGUSR1 handlers in it",
+    ),
     "app-restarted": Reason(
         phrase="the app restarted while it was measured, so start and end belong to different processes",
         hint="turn the supervisor or watch mode off for the test",

@@ -164,17 +164,19 @@ def test_an_app_that_ends_in_the_middle_is_a_finding(make_project: Any, app: str
     assert entry["samples"]["rss_bytes"]
 
 
-def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_project: Any) -> None:
+@pytest.mark.parametrize("marker", ['@pytest.mark.max_heap_growth("3MB")', ""])
+def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_project: Any, marker: str) -> None:
     project = make_project("closes-inspector.js")
-    project.test("""
+    project.test(f"""
         import pytest
 
-        @pytest.mark.max_heap_growth("3MB")
+        {marker}
         def test_it(node_app, memory_monitor):
             node_app.client.get("/close")
     """)
     result = project.run("--memory-json=results.json", "--memory-fail-on=inconclusive")
     result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*inspector was lost*"])
     (entry,) = project.document()["results"]
     assert entry["verdict"]["outcome"] == "inconclusive"
     assert "inspector-lost" in {note["slug"] for note in entry["notes"]}

@@ -134,6 +134,16 @@ def test_a_dead_app_is_critical_and_nothing_else_is_judged() -> None:
     assert [(check.outcome, check.reason) for check in checks] == [("critical", "app-died")]
 
 
+def test_a_dead_app_is_said_to_have_its_exit_status() -> None:
+    (check,) = judge_limits(Measured(app_died=True, exit_status=-9), [], NO_HEALTH)
+    assert check.detail == {"exit_status": -9}
+
+
+def test_an_app_that_could_not_be_read_at_the_end_is_never_green_whatever_else_was_measured() -> None:
+    measured = Measured(inspector_lost=True, gc_observed=True)
+    assert judge.combine(judge_limits(measured, [], HealthThresholds())).outcome == "inconclusive"
+
+
 def test_a_restarted_app_is_never_green() -> None:
     checks = judge_limits(Measured(app_restarted=True, growth=heap(0)), [limit("max_heap_growth", "1MB")], NO_HEALTH)
     assert judge.combine(checks).outcome == "inconclusive"
