@@ -6,8 +6,13 @@
   const rows = all("tr[data-row]");
 
   function mountFigures(test) {
-    const block = test.querySelector(".figures-data");
-    if (!block || !test.open || test.dataset.seen) return;
+    if (!test.open || test.dataset.seen) return;
+    const block = document.getElementById(`${test.id}-figures`);
+    if (!block) {
+      // The figures of tests that start closed stand at the end of the page, which may not have been read yet.
+      if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => mountFigures(test), { once: true });
+      return;
+    }
     test.dataset.seen = "yes";
     const figures = JSON.parse(block.textContent);
     for (const place of all(".plot", test)) window.pytestMemory.mount(place, figures[place.dataset.figure]);
