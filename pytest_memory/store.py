@@ -81,8 +81,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        expected = "a file this user may read" if isinstance(error, PermissionError) else "a file"
         raise ResultFormatError(
-            f"{path} cannot be read: {error.strerror or error}; expected a file", slug="result-not-a-file"
+            f"{path} cannot be read: {error.strerror or error}; expected {expected}", slug="result-not-a-file"
         ) from error
 
 
