@@ -259,7 +259,10 @@ REASONS: Mapping[str, Reason] = {
     ),
     # baselines
     "baseline-within": Reason(phrase=""),
-    "baseline-breach": Reason(phrase=""),
+    "baseline-breach": Reason(
+        phrase="",
+        hint="see what changed since the baseline was recorded: snapshots of both tell what grew (pytest-memory diff)",
+    ),
     "baseline-uncertain": Reason(
         phrase="worse than allowed, but within what chance or an unsettled heap explains",
         hint="measure again; several recorded runs make the baseline surer",
