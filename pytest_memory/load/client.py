@@ -340,6 +340,8 @@ class Client(asyncio.Protocol):
 
     def connect(self) -> None:
         """Open a connection; what happens next comes through `connection_made` or `_connect_failed`."""
+        # One that is closing is yet to say that it was lost, which must not end what is sent on the next.
+        self._close()
         if self.engine.keep_alive and not (self._hops or self._retried or self.engine.is_open_model):
             # A closed loop measures the response, an arrival (and a client that always reconnects) all of it.
             self.started_ns = 0

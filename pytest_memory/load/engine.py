@@ -96,6 +96,7 @@ class Engine:
         self._whole_flows = False
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
+        self._resting: dict[Client, asyncio.TimerHandle] = {}  # those that begin later
         self._next_arrival = 0
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
@@ -220,12 +221,13 @@ class Engine:
             for index in range(min(stage.concurrency, self._permits)):
                 delay_s = client_start_s(index, stage.concurrency, stage.ramp_up_s)
                 client = self._client(index)
-                self.loop.call_later(delay_s, self._begin, client) if delay_s else self._begin(client)
+                self._begin_later(delay_s, client) if delay_s else self._begin(client)
         try:
             await self._over
         finally:
             if gate is not None:
                 gate.cancel()
+            self._forget_the_resting()
             if self._alarm is not None:
                 self._alarm.close()
                 self._alarm = None
@@ -245,9 +247,19 @@ class Engine:
         if not self._permits and not self._active and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
+    def _begin_later(self, delay_s: float, client: Client) -> None:
+        self._resting[client] = self.loop.call_later(delay_s, self._begin, client)
+
+    def _forget_the_resting(self) -> None:
+        # The next stage begins its clients itself: who was still thinking would have two requests at once.
+        for timer in self._resting.values():
+            timer.cancel()
+        self._resting.clear()
+
     def _begin(self, client: Client) -> None:
         """A client of a closed loop starts, or comes back from thinking."""
-        if self._permits:
+        self._resting.pop(client, None)
+        if self._permits and not client.busy:
             self._permits -= 1
             self._active += 1
             client.begin()
@@ -270,7 +282,7 @@ class Engine:
             self._active -= 1
             self._check_over()
             if self._permits:
-                self.loop.call_later(self._pause_s(), self._begin, client)
+                self._begin_later(self._pause_s(), client)
 
     def _continue_flow(self, client: Client) -> None:
         pause_s = self._pause_s()

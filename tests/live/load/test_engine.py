@@ -1,0 +1,72 @@
+"""The engine in the test's event loop, against an app that answers as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+
+from support.asyncio_app import answer_after, make_job, run_job, serving, step
+
+from pytest_memory.load.messages import Stage
+
+
+def test_who_thinks_at_the_end_of_a_stage_is_begun_once_in_the_next() -> None:
+    async def scenario() -> None:
+        # Answered at 0.1 s, the first stage ends at 0.14 s, back from thinking at 0.2 s.
+        async with serving(answer_after(0.1)) as app:
+            stages = [Stage(concurrency=5, duration_s=0.14, measured=False), Stage(concurrency=5, duration_s=0.4)]
+            outcome = await run_job(make_job(app.port, *stages, think_time_s=(0.1, 0.1)))
+
+        assert app.most_under_way == 5
+        assert outcome.engine._active == 0
+
+    asyncio.run(scenario())
+
+
+def test_who_thinks_does_not_come_back_into_a_smaller_stage() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.1)) as app:
+            stages = [Stage(concurrency=20, duration_s=0.14), Stage(concurrency=2, duration_s=0.4)]
+            outcome = await run_job(make_job(app.port, *stages, think_time_s=(0.1, 0.1)))
+
+        assert outcome.errors == {}
+        # Two users begin at 0, 0.2 and perhaps 0.4 s.
+        assert outcome.requests <= 20 + 2 * 3
+
+    asyncio.run(scenario())
+
+
+def test_who_has_not_begun_at_the_end_of_a_stage_is_begun_by_the_next() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            stages = [Stage(concurrency=4, requests=4, ramp_up_s=0.2), Stage(concurrency=4, duration_s=0.5)]
+            outcome = await run_job(make_job(app.port, *stages, think_time_s=(0.0, 0.01)))
+
+        assert app.most_under_way <= 4
+        assert outcome.engine._active == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_is_closing_takes_no_new_request_with_it() -> None:
+    """The transport says that it is closing one turn of the loop before it says that it was lost."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            kept = await run_job(make_job(app.port, Stage(concurrency=1, requests=1), keep_connections=True))
+            [client] = kept.engine.clients
+            begin = client.begin
+
+            def cut_and_begin() -> None:
+                assert client.transport is not None
+                client.transport.abort()
+                client.begin = begin  # type: ignore[method-assign]
+                client.begin()
+
+            client.begin = cut_and_begin  # type: ignore[method-assign, assignment]
+            job = make_job(app.port, Stage(concurrency=1, requests=3), steps=[step("POST")])
+            outcome = await run_job(job, clients=[client])
+
+        assert outcome.errors == {}
+        assert outcome.requests == 3
+
+    asyncio.run(scenario())
