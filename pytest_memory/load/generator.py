@@ -236,11 +236,12 @@ class LoadGenerator:
         check: Literal["", "trpc"] = "",
         **options: Unpack[RunOptions],
     ) -> LoadResult:
-        """Open WebSockets and leave, over and over.  A request is one connection.
+        """Open WebSockets and leave, over and over.  A request, or iteration, is one connection.
 
         Each sends the messages ``send`` (with ``{n}`` and ``{uuid}``), waits for ``receive`` messages, stays for
         ``hold``, sends ``farewell`` and closes; with ``clean`` False it just drops the connection.  Latency is the
-        time until the last awaited message (or the handshake) was there.
+        time until the last awaited message (or the handshake) was there, and ``timeout`` is how long that may take,
+        whatever else arrives.  A redirect is an error.
         """
         settings = parse_options(options, self._defaults)
         origin, path = self._compiler(settings).socket_origin(path)

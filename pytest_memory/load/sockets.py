@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from time import perf_counter_ns
+from typing import Any
 
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
@@ -28,6 +29,37 @@ from pytest_memory.load.template import built_in_values, render_parts
 from pytest_memory.load.tls import make_tls_context
 
 RECONNECT_PAUSE_S = 0.05
+GOODBYE_S = 1.0
+
+
+class TimedSocket:
+    """A socket with one deadline for all that is read and sent: pings and single bytes do not put it off."""
+
+    def __init__(self, sock: socket.socket, allowed_s: float) -> None:
+        self._socket = sock
+        self.allow(allowed_s)
+
+    def allow(self, allowed_s: float) -> None:
+        """Count anew from now."""
+        self._deadline = time.monotonic() + allowed_s
+        self._allowed_s = allowed_s
+
+    def recv(self, size: int) -> bytes:
+        self._wait_no_longer()
+        return self._socket.recv(size)
+
+    def send(self, data: bytes) -> int:
+        self._wait_no_longer()
+        return self._socket.send(data)
+
+    def _wait_no_longer(self) -> None:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise WebSocketTimeoutException(f"not over within {self._allowed_s:g} s")
+        self._socket.settimeout(left_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
 
 
 class SocketEngine:
@@ -88,7 +120,8 @@ class SocketEngine:
         self._quit.set()
 
     async def _run_stage(self, stage: Stage) -> None:
-        self._permits = UNLIMITED if stage.requests is None else stage.requests
+        count = stage.requests if stage.iterations is None else stage.iterations
+        self._permits = UNLIMITED if count is None else count
         self._quit.clear()
         until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
         threads = [
@@ -171,7 +204,7 @@ class SocketEngine:
         """One connection; returns when all that was waited for had arrived."""
         job = self.job
         values = built_in_values(number)
-        connection = self._connect()
+        connection, timed = self._connect()
         try:
             for message in job.send:
                 self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
@@ -179,32 +212,49 @@ class SocketEngine:
                 self._receive(connection)
             answered_ns = perf_counter_ns()
             self._quit.wait(job.hold_s)
+            timed.allow(job.timeout_s)
             for message in job.farewell:
                 self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
             if job.clean:
-                connection.close(timeout=1)
+                timed.allow(GOODBYE_S)
+                connection.close(timeout=GOODBYE_S)
         finally:
             # After a clean close there is nothing left to close; otherwise this is the hanging up.
             with contextlib.suppress(OSError):
                 connection.shutdown()  # type: ignore[no-untyped-call]
         return answered_ns
 
-    def _connect(self) -> WebSocket:
+    def _connect(self) -> tuple[WebSocket, TimedSocket]:
+        """A WebSocket, and what holds it to its time."""
         job = self.job
+        deadline = time.monotonic() + job.timeout_s
         plain = socket.create_connection(job.address, timeout=job.timeout_s)
         try:
             sock = plain
             if self._tls is not None and job.tls is not None:
                 sock = self._tls.wrap_socket(plain, server_hostname=job.tls.server_name)
+            timed = TimedSocket(sock, max(0.0, deadline - time.monotonic()))
             connection = WebSocket(enable_multithread=False)
-            connection.settimeout(job.timeout_s)
-            connection.connect(  # type: ignore[no-untyped-call]
-                job.url, socket=sock, header=job.headers, subprotocols=job.subprotocols or None
-            )
+            self._shake_hands(connection, timed)
         except BaseException:
-            plain.close()
+            # That of TLS has taken the plain one's descriptor.
+            sock.close()
             raise
-        return connection
+        return connection, timed
+
+    def _shake_hands(self, connection: WebSocket, timed: TimedSocket) -> None:
+        job = self.job
+        try:
+            # A redirect could lead to a host that nobody has allowed to be loaded.
+            connection.connect(  # type: ignore[no-untyped-call]
+                job.url, socket=timed, header=job.headers, subprotocols=job.subprotocols or None, redirect_limit=0
+            )
+        finally:
+            # Of a redirect newer versions of the library raise something vague, older ones nothing at all.
+            status = connection.getstatus()
+            if status not in (None, 101):
+                where = (connection.getheaders() or {}).get("location")
+                raise ResponseRejected(f"http-{status}", f"a redirect to {where!r}, which is not followed")
 
     def _receive(self, connection: WebSocket) -> None:
         opcode, data = connection.recv_data()

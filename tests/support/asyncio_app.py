@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_memory.load.engine import Engine
 from pytest_memory.load.messages import Done, Flow, Interval, Job, Stage, Step
+from pytest_memory.load.sockets import SocketEngine
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
@@ -92,7 +93,7 @@ def make_job(
 class Outcome:
     """What a job came to: its `Done`, the counts of its intervals added up, and the engine."""
 
-    def __init__(self, engine: Engine, done: Done, intervals: list[Interval]) -> None:
+    def __init__(self, engine: Engine | SocketEngine, done: Done, intervals: list[Interval]) -> None:
         self.engine = engine
         self.done = done
         self.intervals = intervals

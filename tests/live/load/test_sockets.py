@@ -1,0 +1,117 @@
+"""The WebSocket engine against a server that does what it is told: pings, dribbles, sends elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from typing import Any
+
+from support.asyncio_app import Outcome, serving
+
+from pytest_memory.load.messages import Interval, Socket, Stage
+from pytest_memory.load.sockets import SocketEngine
+
+PING = b"\x89\x00"
+HELLO = b"\x81\x05hello"
+
+
+def shake_hands(writer: asyncio.StreamWriter, head: bytes) -> None:
+    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+    assert found is not None
+    digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
+
+
+async def greet(writer: asyncio.StreamWriter, head: bytes) -> None:
+    shake_hands(writer, head)
+    writer.write(HELLO)
+
+
+async def ping(writer: asyncio.StreamWriter, head: bytes) -> None:
+    shake_hands(writer, head)
+    while not writer.is_closing():
+        writer.write(PING)
+        await asyncio.sleep(0.02)
+
+
+async def dribble(writer: asyncio.StreamWriter, head: bytes) -> None:
+    shake_hands(writer, head)
+    writer.write(b"\x82\x7e\xff\xff")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.02)
+
+
+async def run_sockets(port: int, stage: Stage, **fields: Any) -> Outcome:
+    fields = {"timeout_s": 5.0, "interval_s": 60.0, "clean": False, **fields}
+    job = Socket(id=1, url=f"ws://app:{port}/", address=("127.0.0.1", port), stages=[stage], send=[], **fields)
+    intervals: list[Interval] = []
+    engine = SocketEngine(job, asyncio.get_running_loop(), intervals.append)
+    done = await asyncio.wait_for(engine.run(), 8.0)
+    return Outcome(engine, done, intervals)
+
+
+def test_iterations_are_connections() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            outcome = await run_sockets(app.port, Stage(concurrency=2, iterations=5), receive=1)
+
+        assert (outcome.requests, outcome.errors) == (5, {})
+        assert len(app.heads) == 5
+
+    asyncio.run(scenario())
+
+
+def test_pings_do_not_put_the_timeout_off() -> None:
+    async def scenario() -> None:
+        async with serving(ping) as app:
+            outcome = await run_sockets(app.port, Stage(concurrency=1, requests=1), receive=1, timeout_s=0.3)
+
+        assert outcome.errors == {"timeout": 1}
+
+    asyncio.run(scenario())
+
+
+def test_a_message_that_dribbles_in_does_not_put_the_timeout_off() -> None:
+    async def scenario() -> None:
+        async with serving(dribble) as app:
+            outcome = await run_sockets(app.port, Stage(concurrency=1, requests=1), receive=1, timeout_s=0.3)
+
+        assert outcome.errors == {"timeout": 1}
+
+    asyncio.run(scenario())
+
+
+def test_time_that_is_held_is_not_time_that_is_waited() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            stage = Stage(concurrency=1, requests=1)
+            outcome = await run_sockets(
+                app.port, stage, receive=1, timeout_s=0.3, hold_s=0.5, farewell=[[b"bye"]], clean=True
+            )
+
+        assert (outcome.requests, outcome.errors) == (1, {})
+
+    asyncio.run(scenario())
+
+
+def test_a_redirect_is_an_error_and_is_not_followed() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as elsewhere:
+
+            async def redirect(writer: asyncio.StreamWriter, head: bytes) -> None:
+                location = f"ws://127.0.0.1:{elsewhere.port}/"
+                writer.write(f"HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode())
+
+            async with serving(redirect) as app:
+                outcome = await run_sockets(app.port, Stage(concurrency=1, requests=2), receive=1)
+
+        assert outcome.errors == {"http-302": 2}
+        assert elsewhere.heads == []
+
+    asyncio.run(scenario())
