@@ -19,6 +19,7 @@ from pytest_memory.errors import AppError, ConfigError, InspectorError, LoadErro
 from pytest_memory.expression import repeat_in_app
 from pytest_memory.judge import worst
 from pytest_memory.judge.counts import Look, counts_decide, growing_classes, judge_counts
+from pytest_memory.judge.leak import doubt_ended_processes
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, is_warm, next_step
 from pytest_memory.model import (
     Artifact,
@@ -48,6 +49,7 @@ _FEW_TIMERS = 5
 _LOOKS = 4
 _WORK_BETWEEN_LOOKS_S = 1.0
 _NAMING_BUDGET_S = 10.0
+_FIRST_ERROR_STATUS = 400
 
 
 class LeakTestedApp(SettledApp, Protocol):
@@ -306,7 +308,7 @@ class _Driver:
 
     def _result(self, stop: Stop, looks: Sequence[Look]) -> LeakResult:
         return LeakResult(
-            estimates=judge_counts(stop.estimates, looks),
+            estimates=judge_counts(doubt_ended_processes(stop.estimates, self._history.rounds), looks),
             class_deltas=growing_classes(looks),
             rounds=self._history.rounds,
             warmup=self._history.warmup,
@@ -319,12 +321,17 @@ class _Driver:
 def count_work(returned: Any) -> tuple[int, int] | None:
     """Units done and errors among them, from what an operation returned; None when it returned no load result.
 
-    A load result counts its requests; several (a list or tuple of them) are added up."""
+    A load result counts its requests; several (a list or tuple of them) are added up.  A response (anything with an
+    HTTP ``status_code``, such as httpx's) is one unit, and an error from 400 on: an app that answers "not found" is not
+    exercised as the test means.  Where such an answer is the point, let the operation return nothing."""
     if isinstance(returned, (list, tuple)):
         pairs = [count_work(one) for one in returned]
         known = [pair for pair in pairs if pair is not None]
         if not known or len(known) < len(pairs):
             return None
         return sum(units for units, _ in known), sum(errors for _, errors in known)
+    status = getattr(returned, "status_code", None)
+    if isinstance(status, int):
+        return 1, int(status >= _FIRST_ERROR_STATUS)
     stats = getattr(returned, "stats", returned)
     return (stats.requests, stats.errors) if isinstance(stats, LoadStats) else None

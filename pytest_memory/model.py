@@ -73,8 +73,8 @@ class SettledMemory:
     """Memory after forced collections, when the floor has stopped moving: the only readings growth is judged by.
 
     Sums over all processes of the app; ``native_bytes`` is RSS not explained by heaps and external memory;
-    ``handle_kinds`` counts libuv's active resources by name; ``converged`` is False when the floor still moved
-    at the end of the settling budget."""
+    ``handle_kinds`` counts libuv's active resources by name; ``node_pids`` are the processes whose heaps are in the
+    sums; ``converged`` is False when the floor still moved at the end of the settling budget."""
 
     t_s: float
     heap_used_bytes: int
@@ -89,6 +89,7 @@ class SettledMemory:
     handles: int | None = None
     fds: int | None = None
     handle_kinds: dict[str, int] = field(default_factory=dict)
+    node_pids: tuple[int, ...] = ()
     collections: int = 0
     duration_s: float = 0.0
     converged: bool = True

@@ -289,8 +289,16 @@ class MemoryMonitor:
 
     @property
     def inspector_lost(self) -> bool:
-        """The app lives, but could not be asked at the end of the window, as it could at its start."""
-        return self._stopped and self.start_memory is not None and self.end_memory is None and not self.app_died
+        """The app lives, but could not be asked at the start or at the end of the window: its growth is not known."""
+        unread = self.start_memory is None or self.end_memory is None
+        return self._stopped and unread and not self.app_died
+
+    @property
+    def processes_ended(self) -> int:
+        """Node processes that were in the settled reading at the start and are not in the one at the end."""
+        if self.start_memory is None or self.end_memory is None:
+            return 0
+        return len(set(self.start_memory.node_pids) - set(self.end_memory.node_pids))
 
     @property
     def app_restarted(self) -> bool:

@@ -56,6 +56,7 @@ def judge_monitor(
         app_died=monitor.app_died,
         exit_status=monitor.app_info.exit_status,
         inspector_lost=monitor.inspector_lost,
+        processes_ended=monitor.processes_ended,
         app_restarted=monitor.app_restarted,
         doubts=monitor.doubts,
         shared_machine=worker_count > 1,

@@ -98,7 +98,10 @@ class _Session(Protocol):
 @dataclass(slots=True)
 class _Isolate:
     session: _Session
+    pid: int
     is_worker: bool
+    is_app: bool
+    """The main thread of the app itself: without it there is no reading.  All others may end at any time."""
     used_bytes: int = 0
     moved_bytes: int | None = None
 
@@ -112,6 +115,7 @@ class _Totals:
     external: int = 0
     array_buffers: int = 0
     code: int = 0
+    unread_pids: set[int] = field(default_factory=set)
     handle_kinds: dict[str, int] = field(default_factory=dict)
     handles_known: bool = True
 
@@ -145,6 +149,7 @@ def settle_app(
     if timers_at_rest is not None and _wait_for_timers(mains, timers_at_rest, deadline, clock, sleep):
         more, mains_still = _collect_until_still(mains, deadline, clock, sleep)
         rounds += more
+    read_pids = {isolate.pid for isolate in mains}
     totals = _read_isolates([*mains, *workers])
     rss, fds = _read_processes([record.pid for record in records], app_pid)
     native = rss - totals.heap_total - totals.worker_total - totals.external
@@ -162,6 +167,7 @@ def settle_app(
         handles=sum(totals.handle_kinds.values()) if totals.handles_known else None,
         fds=fds,
         handle_kinds=totals.handle_kinds,
+        node_pids=tuple(sorted(read_pids - totals.unread_pids)),
         collections=rounds + worker_rounds,
         duration_s=clock() - began,
         converged=mains_still and workers_still,
@@ -189,8 +195,8 @@ def _find_isolates(app: SettledApp, records: Sequence[_Record]) -> list[_Isolate
             if record.role == "app":
                 raise
             continue  # it ended since it was listed, or refuses: its RSS is all there is
-        isolates.append(_Isolate(client, is_worker=False))
-        isolates.extend(_Isolate(worker, is_worker=True) for worker in workers)
+        isolates.append(_Isolate(client, record.pid, is_worker=False, is_app=record.role == "app"))
+        isolates.extend(_Isolate(worker, record.pid, is_worker=True, is_app=False) for worker in workers)
     return isolates
 
 
@@ -233,30 +239,30 @@ def _collect(isolates: list[_Isolate]) -> None:
         used = int(answer["usedSize"])
         isolate.moved_bytes = used - isolate.used_bytes if isolate.used_bytes else None
         isolate.used_bytes = used
-    isolates[:] = [isolate for isolate in isolates if not (isolate.is_worker and isolate.session.closed)]
+    isolates[:] = [isolate for isolate in isolates if isolate.is_app or not isolate.session.closed]
 
 
 def _everywhere(
     isolates: Sequence[_Isolate], command: Callable[[_Isolate], tuple[str, Mapping[str, Any]]]
 ) -> list[tuple[_Isolate, dict[str, Any]]]:
-    """Send a command to every isolate, then wait for the answers; workers that ended meanwhile have none."""
+    """Send a command to every isolate, then wait for the answers; workers and children that ended have none."""
     sent = [(isolate, _submit(isolate, *command(isolate))) for isolate in isolates]
     answers = [(isolate, _answer(isolate, future)) for isolate, future in sent if future is not None]
     return [(isolate, answer) for isolate, answer in answers if answer is not None]
 
 
 def _submit(isolate: _Isolate, method: str, params: Mapping[str, Any]) -> Future[dict[str, Any]] | None:
-    """Send a command; None when the isolate is a worker that has ended meanwhile."""
+    """Send a command; None when the isolate is a worker or a child that has ended meanwhile."""
     try:
         return isolate.session.submit(method, params)
     except InspectorClosed:
-        if isolate.is_worker:
-            return None
-        raise
+        if isolate.is_app:
+            raise
+        return None
 
 
 def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any] | None:
-    """Wait for a command's answer; None when the isolate is a worker that has ended meanwhile."""
+    """Wait for a command's answer; None when the isolate is a worker or a child that has ended meanwhile."""
     try:
         return future.result(timeout=COMMAND_TIMEOUT_S)
     except FutureTimeout:
@@ -266,15 +272,11 @@ def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any]
             "expected its event loop to turn",
             hint="a synchronous call (execSync, a large JSON or regular expression) blocks it",
         ) from None
-    except InspectorClosed:
-        if isolate.is_worker:
-            return None
-        raise
-    except InspectorCommandError:
-        # A worker about to end refuses; and an isolate that is busy ending has nothing to settle.
-        if isolate.is_worker:
-            return None
-        raise
+    except (InspectorClosed, InspectorCommandError):
+        # What is about to end refuses first; and an isolate that is busy ending has nothing to settle.
+        if isolate.is_app:
+            raise
+        return None
 
 
 def _wait_for_timers(
@@ -289,7 +291,14 @@ def _wait_for_timers(
 
 
 def _count_timers(mains: Sequence[_Isolate]) -> int:
-    return sum(int(isolate.session.evaluate(_TIMERS, timeout_s=COMMAND_TIMEOUT_S)) for isolate in mains)
+    count = 0
+    for isolate in mains:
+        try:
+            count += int(isolate.session.evaluate(_TIMERS, timeout_s=COMMAND_TIMEOUT_S))
+        except InspectorError:
+            if isolate.is_app:
+                raise
+    return count
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -303,9 +312,11 @@ def _read_isolates(isolates: Sequence[_Isolate]) -> _Totals:
                 _READ, timeout_s=COMMAND_TIMEOUT_S
             )
         except InspectorError:
-            if isolate.is_worker:
-                continue
-            raise
+            if isolate.is_app:
+                raise
+            if not isolate.is_worker:
+                totals.unread_pids.add(isolate.pid)
+            continue
         if isolate.is_worker:
             totals.worker_used += isolate.used_bytes
             totals.worker_total += int(heap_total)

@@ -11,9 +11,10 @@ It decides nothing about how a test is run (that is `leaktest`) and words nothin
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_memory import stats
 from pytest_memory.judge.series import KINDS, Rest, Series, read_series
@@ -146,6 +147,20 @@ def unjudged(outcome: Outcome, reason: str, plan: LeakPlan, rounds: Sequence[Rou
         shape="noisy",
         rounds=len(rounds),
         units=sum(one.units for one in rounds),
+    )
+
+
+def doubt_ended_processes(estimates: Sequence[LeakEstimate], rounds: Sequence[Round]) -> tuple[LeakEstimate, ...]:
+    """The estimates, none of them a pass when a process of the app ended between two rounds.
+
+    A worker that leaks and is replaced in time takes along what it kept: the sums stay flat for as long as somebody
+    recycles it.  A leak that was found in spite of that stays found."""
+    pids = [set(one.memory.node_pids) for one in rounds]
+    if all(earlier <= later for earlier, later in itertools.pairwise(pids)):
+        return tuple(estimates)
+    return tuple(
+        replace(one, outcome="inconclusive", reason="processes-ended") if one.outcome == "pass" else one
+        for one in estimates
     )
 
 

@@ -8,7 +8,7 @@ comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
 from pytest_memory.units import Limit
@@ -47,8 +47,9 @@ class Measured:
 
     ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
     trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``exit_status`` is that of an app that died;
-    ``inspector_lost``: it lives, but could not be asked at the end.  ``shared_machine`` says that other tests ran
-    at the same time: bytes do not care, a pause that is too long may be theirs."""
+    ``inspector_lost``: it lives, but could not be asked at the start or the end.  ``processes_ended`` counts children
+    and cluster workers whose memory is in the start but no longer in the end.  ``shared_machine`` says that other tests
+    ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
     gc_events: Sequence[GcEvent] = ()
@@ -57,6 +58,7 @@ class Measured:
     app_died: bool = False
     exit_status: int | None = None
     inspector_lost: bool = False
+    processes_ended: int = 0
     app_restarted: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
     shared_machine: bool = False
@@ -77,11 +79,30 @@ def judge_limits(measured: Measured, limits: Sequence[LimitSetting], health: Hea
 def _judge_run(measured: Measured) -> list[Check]:
     checks = []
     if measured.app_died:
-        check = Check(metric="app", outcome="critical", reason="app-died", unit="count", source="run")
-        known = measured.exit_status is not None
-        checks.append(replace(check, detail={"exit_status": measured.exit_status}) if known else check)
+        checks.append(
+            Check(
+                metric="app",
+                outcome="critical",
+                reason="app-died",
+                unit="count",
+                source="run",
+                detail={"exit_status": measured.exit_status} if measured.exit_status is not None else {},
+            )
+        )
     if measured.inspector_lost:
         checks.append(Check(metric="app", outcome="inconclusive", reason="inspector-lost", unit="count", source="run"))
+    if measured.processes_ended:
+        # What a worker took with it when it ended is missing in the sum, however much the others grew.
+        checks.append(
+            Check(
+                metric="app",
+                outcome="inconclusive",
+                reason="processes-ended",
+                unit="count",
+                source="run",
+                detail={"processes": measured.processes_ended},
+            )
+        )
     if measured.app_restarted:
         checks.append(Check(metric="app", outcome="inconclusive", reason="app-restarted", unit="count", source="run"))
     sent = sum(load.requests for load in measured.load)

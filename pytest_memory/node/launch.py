@@ -117,7 +117,7 @@ class Launch:
 
     def processes(self) -> list[psutil.Process]:
         """The living processes of the app, parents first."""
-        self._tree.remember(self.announced)
+        self._tree.adopt(self.announced)
         self._popen.poll()  # reaps: psutil must not see our own zombie as a process
         return self._tree.alive()
 
@@ -213,7 +213,7 @@ class Launch:
             return
         self._stopped = True
         try:
-            self._tree.remember(self.announced)
+            self._tree.adopt(self.announced)
             first = self._app if self._app is not None else _process(self._popen.pid)
             survivors = self._tree.terminate(first, timeout_s=self.spec.stop_timeout_s, settle_s=_SETTLE_S)
         except BaseException:

@@ -19,7 +19,7 @@ from pytest_memory.errors import AppError, ConfigError, InspectorError
 from pytest_memory.node.attach import Attachment
 from pytest_memory.node.choose import Announcement, ProcessRecord, WorkerThread, assign_roles
 from pytest_memory.node.discover import gather_facts
-from pytest_memory.node.exits import describe_exit
+from pytest_memory.node.exits import LAST_BREATH_S, describe_exit
 from pytest_memory.node.launch import Launch
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.readiness import check_port_free, choose_free_port, wait_ready
@@ -63,6 +63,7 @@ class NodeApp:
         self._url = url
         self._lock = threading.RLock()
         self._inspectors: dict[int, InspectorClient] = {}
+        self._lost_inspectors: set[int] = set()
         self._client: httpx.Client | None = None
         self._stopped = False
 
@@ -150,9 +151,22 @@ class NodeApp:
             if client is None or client.closed:
                 if self._stopped or not self._backing.alive:
                     self.check()
-                client = InspectorClient.connect(self._backing.find_inspector(pid))
+                try:
+                    client = InspectorClient.connect(self._backing.find_inspector(pid))
+                except InspectorError:
+                    if client is not None:
+                        self._check_last_breath(pid)
+                    raise
                 self._inspectors[pid] = client
             return client
+
+    def _check_last_breath(self, pid: int) -> None:
+        """Raise AppError[app-died] when an inspector that answered before is gone because the app is: the kernel closes
+        sockets a moment before it takes the process away.  Waited for once: an app may close its inspector and live."""
+        if pid == self.pid and pid not in self._lost_inspectors:
+            self._lost_inspectors.add(pid)
+            self._backing.wait(LAST_BREATH_S)
+            self.check()
 
     def evaluate(self, js: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, await_promise: bool = False) -> Any:
         """Evaluate JavaScript in the app; see InspectorClient.evaluate."""

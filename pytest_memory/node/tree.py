@@ -34,13 +34,28 @@ class ProcessTree:
         self.remember([root_pid])
 
     def remember(self, pids: Iterable[int]) -> None:
-        """Take pids that belong to the app, as its preload announced them; vanished ones are ignored."""
+        """Take pids that belong to the app now: the started process, children just seen; vanished ones are ignored."""
         for pid in pids:
             if pid not in self._known or not self._known[pid].is_running():
                 try:
                     self._known[pid] = psutil.Process(pid)
                 except psutil.Error:
                     pass
+
+    def adopt(self, pids: Iterable[int]) -> None:
+        """Take pids that said at some time that they belong to the app; they may be a stranger's by now.
+
+        The end of an announced process is not announced, and its pid may be given to anybody, whom we must neither
+        measure nor end: who lives under it has to bear the mark himself."""
+        for pid in pids:
+            if pid in self._known and self._known[pid].is_running():
+                continue
+            try:
+                process = psutil.Process(pid)
+            except psutil.Error:
+                continue
+            if self._belongs(process):
+                self._known[pid] = process
 
     def alive(self) -> list[psutil.Process]:
         """Known processes and their descendants that live (zombies do not), parents before children."""

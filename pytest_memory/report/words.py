@@ -183,8 +183,13 @@ REASONS: Mapping[str, Reason] = {
         hint="read the app's last output; if the heap ran full, look at the classes that grew until then",
     ),
     "inspector-lost": Reason(
-        phrase="the app's inspector was lost while it was measured, so its memory at the end could not be read",
-        hint="let the app keep its inspector: look for inspector.close() and for SIGUSR1 handlers in it",
+        phrase="the app's inspector was lost or did not answer, so its memory could not be read at both ends",
+        hint="let the app keep its inspector and its event loop turning: look for inspector.close(), SIGUSR1 handlers "
+        "and long synchronous work",
+    ),
+    "processes-ended": Reason(
+        phrase="processes of the app ended while it was measured: what was kept there is missing at the end",
+        hint="find out why they ended (their last output), or keep workers from being recycled during the test",
     ),
     "app-restarted": Reason(
         phrase="the app restarted while it was measured, so start and end belong to different processes",
@@ -298,6 +303,8 @@ def reason_phrase(code: str, detail: Detail | None = None) -> str:
             phrase += f" (first: {clean(str(first), 120)})"
     elif code == "app-died" and (status := detail.get("exit_status")) is not None:
         phrase += f" (exit status {clean(str(status), 40)})"
+    elif code == "processes-ended" and isinstance(ended := detail.get("processes"), int):
+        phrase = phrase.replace("processes", plural("process", ended), 1)
     elif code == "baseline-not-comparable" and (what := detail.get("difference")):
         before, after = clean(str(detail.get("before")), 80), clean(str(detail.get("after")), 80)
         phrase += f" ({spoken(str(what))}: {before} then, {after} now)"

@@ -7,7 +7,9 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
+from support.apps import wait_until
 
 from pytest_memory.classcount import count_classes
 from pytest_memory.errors import ConfigError, InspectorClosed, InspectorCommandError, InspectorError
@@ -116,6 +118,44 @@ def test_an_app_that_ends_while_it_is_settled_has_no_reading(start_app: StartApp
         settle_app(DiesAtTheEnd())
 
 
+def test_a_child_that_ends_while_it_is_settled_is_left_out(start_app: StartApp) -> None:
+    app = start_app("family.js")
+    child, daemon = (app.client.get("/").json()[name] for name in ("child", "daemon"))
+    assert wait_until(lambda: set(settle_app(app).node_pids) == {app.pid, child, daemon})
+    first = settle_app(app)
+
+    class EndsTheChild:
+        """The app, whose child is killed when it is first told to collect."""
+
+        processes = app.processes
+
+        def inspector_of(self, pid: int) -> Any:
+            return KillsBeforeAsking(app.inspector_of(pid)) if pid == child else app.inspector_of(pid)
+
+    class KillsBeforeAsking:
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def submit(self, method: str, params: Any) -> Any:
+            if not self._client.closed:
+                os.kill(child, signal.SIGKILL)
+            return self._client.submit(method, params)
+
+    second = settle_app(EndsTheChild())
+    assert set(second.node_pids) == set(first.node_pids) - {child}
+    assert second.heap_used_bytes < first.heap_used_bytes
+
+
+def test_a_leak_that_a_recycled_worker_takes_along_is_never_green(start_app: StartApp) -> None:
+    app = start_app("recycled.js", precise=True, env={"LIFE": "2000"})
+    with LoadGenerator(app.url, concurrency=4) as load:
+        result = run_leak_test(app, lambda: load.run("/keep?bytes=500", requests=700), max_duration="15s")
+    assert result.outcome in ("inconclusive", "critical")
+
+
 # --- counting ---
 
 
@@ -203,6 +243,18 @@ def test_what_an_operation_returns_is_counted() -> None:
     assert count_work([stats, stats]) == (20, 2)
     assert count_work(None) is None
     assert count_work([stats, "x"]) is None
+
+
+@pytest.mark.parametrize(("status", "errors"), [(200, 0), (304, 0), (404, 1), (500, 1)])
+def test_a_response_is_a_unit_and_an_error_from_400_on(status: int, errors: int) -> None:
+    response = httpx.Response(status)
+    assert count_work(response) == (1, errors)
+    assert count_work([response, response]) == (2, 2 * errors)
+
+
+def test_an_operation_that_is_answered_with_errors_is_never_green(app: NodeApp) -> None:
+    result = run_leak_test(app, lambda: app.client.get("/bad"))
+    assert (result.outcome, result.stopped) == ("not-measured", "errors")
 
 
 # --- work done inside the app ---

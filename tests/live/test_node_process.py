@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.apps import APPS, is_gone, leftovers, marked_processes, wait_until
 from pytest_memory.errors import AppError, ConfigError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
+from pytest_memory.node.tree import ProcessTree
 
 pytestmark = pytest.mark.node
 
@@ -353,6 +355,25 @@ def test_an_app_killed_in_the_middle_of_a_command_ends_the_wait(start_app: Start
     with pytest.raises(AppError) as error:
         app.evaluate("1")
     assert error.value.slug == "app-died"
+
+
+def test_a_pid_announced_once_and_reused_by_a_stranger_is_neither_measured_nor_ended() -> None:
+    mark = ("PYTEST_MEMORY_TEST_MARK", str(os.getpid()))
+    sleep = ["sleep", "300"]
+    with (
+        subprocess.Popen(sleep) as root,
+        subprocess.Popen(sleep, env={**os.environ, mark[0]: mark[1]}) as child,
+        subprocess.Popen(sleep) as stranger,
+    ):
+        try:
+            tree = ProcessTree(root.pid, mark)
+            tree.adopt([child.pid, stranger.pid])
+            assert {process.pid for process in tree.alive()} == {root.pid, child.pid}
+            assert tree.terminate(None, timeout_s=5, settle_s=0.1) == []
+            assert stranger.poll() is None
+        finally:
+            for process in (root, child, stranger):
+                process.kill()
 
 
 def test_running_out_of_heap_is_named(start_app: StartApp) -> None:

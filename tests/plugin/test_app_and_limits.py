@@ -180,3 +180,44 @@ def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_projec
     (entry,) = project.document()["results"]
     assert entry["verdict"]["outcome"] == "inconclusive"
     assert "inspector-lost" in {note["slug"] for note in entry["notes"]}
+
+
+def test_an_app_that_cannot_be_asked_from_the_start_is_inconclusive_never_fine(make_project: Any) -> None:
+    project = make_project("closes-inspector.js")
+    project.test("""
+        import time
+        import pytest
+
+        @pytest.fixture
+        def silent(node_app):
+            inspector = node_app.inspector
+            node_app.client.get("/close")
+            while not inspector.closed:
+                time.sleep(0.01)
+
+        def test_it(silent, memory_monitor): ...
+    """)
+    result = project.run("--memory-fail-on=inconclusive")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*could not be read at both ends*"])
+
+
+def test_what_an_ended_cluster_worker_had_kept_makes_the_growth_inconclusive(make_project: Any) -> None:
+    project = make_project("recycled.js")
+    project.test("""
+        import time
+        import pytest
+
+        @pytest.mark.max_heap_growth("1MB")
+        def test_it(node_app, memory_monitor):
+            worker = node_app.client.get("/keep?bytes=8000000").text
+            node_app.client.get("/end")
+            deadline = time.monotonic() + 60
+            while node_app.client.get("/", timeout=60).text == worker:
+                assert time.monotonic() < deadline
+    """)
+    result = project.run("--memory-fail-on=inconclusive", "--memory-json=results.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 process of the app ended while it was measured*"])
+    (entry,) = project.document()["results"]
+    assert entry["verdict"]["outcome"] == "inconclusive"

@@ -144,6 +144,14 @@ def test_an_app_that_could_not_be_read_at_the_end_is_never_green_whatever_else_w
     assert judge.combine(judge_limits(measured, [], HealthThresholds())).outcome == "inconclusive"
 
 
+def test_what_ended_processes_kept_is_missing_so_nothing_passes_but_a_broken_limit_stays_broken() -> None:
+    limits = [limit("max_heap_growth", "1MB")]
+    fine = judge_limits(Measured(processes_ended=1, growth=heap(-60e6)), limits, NO_HEALTH)
+    assert judge.combine(fine).outcome == "inconclusive"
+    over = judge_limits(Measured(processes_ended=1, growth=heap(2e6)), limits, NO_HEALTH)
+    assert judge.combine(over).outcome == "critical"
+
+
 def test_a_restarted_app_is_never_green() -> None:
     checks = judge_limits(Measured(app_restarted=True, growth=heap(0)), [limit("max_heap_growth", "1MB")], NO_HEALTH)
     assert judge.combine(checks).outcome == "inconclusive"
