@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support import golden
 
-
 # Machines are shared and slow at times: a property that takes long to check is not false.
 settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
