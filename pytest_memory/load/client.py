@@ -31,7 +31,7 @@ DIRECT_WRITE_BYTES = 16 * 1024
 class LiveStep:
     """A step ready to be sent: its bytes if it has no holes, and what its response needs."""
 
-    __slots__ = ("counts", "expect", "full", "idempotent", "method", "payload", "step", "stream")
+    __slots__ = ("counts", "expect", "full", "hold_ns", "idempotent", "method", "payload", "step", "stream")
 
     def __init__(self, step: Step, counts: TargetCounts, *, full: bool, dynamic: bool) -> None:
         self.step = step
@@ -40,6 +40,7 @@ class LiveStep:
         self.expect = frozenset(step.expect) if step.expect is not None else None
         self.idempotent = step.method in IDEMPOTENT_METHODS
         self.stream = step.stream
+        self.hold_ns = int(1e9 * (step.stream.hold_s or 0.0)) if step.stream is not None else 0
         self.full = full
         self.payload: bytes | None = None
         if not dynamic and is_static(step.head, step.cookies, step.body):
@@ -75,7 +76,8 @@ class Client(asyncio.Protocol):
         self._fd = -1
         self.busy = False
         self.started_ns = 0  # what latency counts from
-        self.sent_ns = 0  # what the timeout counts from
+        self.sent_ns = 0
+        self.hold_ns = 0  # how long it stays because it was told to, which is no waiting
         self._flow: LiveFlow | None = None
         self._position = 0
         self.step = cast(LiveStep, None)
@@ -111,6 +113,7 @@ class Client(asyncio.Protocol):
             return
         abort = self.engine.abort
         self._abort = abort if abort is not None and self.engine.aborts_this() else None
+        self.hold_ns = step.hold_ns if self._abort is None else max(step.hold_ns, int(1e9 * self._abort.after_s))
         transport = self.transport
         if transport is None or transport.is_closing():
             self.connect()
@@ -186,10 +189,10 @@ class Client(asyncio.Protocol):
         status = reader.status
         if not reader.keep_alive or not engine.keep_alive:
             self._close()
-        if step.full and self._look_into():
-            return
         engine.last_response_ns = now
         engine.refused_since_ns = 0
+        if step.full and self._look_into():
+            return
         engine.status[status] += 1
         counts = step.counts
         counts.requests += 1
@@ -327,6 +330,7 @@ class Client(asyncio.Protocol):
             return False
         if not reader.keep_alive:
             self.hang_up()
+        self.engine.last_response_ns = perf_counter_ns()
         self.engine.status[reader.status] += 1
         self._end_failed("stream", f"{reader.events} events; expected {stream.events}", latency=True)
         return True
@@ -438,7 +442,13 @@ class Client(asyncio.Protocol):
             self._connecting.cancel()
             self._connecting = None
         self.hang_up()
-        self._end_failed("timeout", f"no response within {self.engine.timeout_s:g} s", latency=True)
+        waited_s = self.engine.timeout_s + self.hold_ns * 1e-9
+        self._end_failed("timeout", f"no response within {waited_s:g} s", latency=True)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether a stream is open: the app has answered, however long nothing more comes."""
+        return self.busy and self.step.stream is not None and self.reader.answering
 
     @property
     def in_flow(self) -> bool:

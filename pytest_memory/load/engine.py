@@ -31,7 +31,7 @@ UNLIMITED = 1 << 62
 DEAD_AFTER_S = 0.5
 # An error rate is not judged on fewer requests than this.
 LEAST_JUDGED_REQUESTS = 20
-# Nothing answered for this many timeouts: stop rather than time out thousands of requests one by one.
+# Requests waited for so many timeouts, and none answered: stop rather than time out thousands of requests one by one.
 STALLED_TIMEOUTS = 3
 # How long an orderly goodbye may take before the connections are cut.
 GOODBYE_S = 1.0
@@ -102,6 +102,8 @@ class Engine:
         self._alarm_for = -1  # the arrival it is set for
         self._wake_early_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
+        self._looked_ns = 0
+        self._silence_ns = 0
         self._measured_from_ns = 0
         self._seen_requests = 0
         self._seen_errors = 0
@@ -400,11 +402,20 @@ class Engine:
         timeout_ns = int(self.timeout_s * 1e9)
         while True:
             await asyncio.sleep(pause_s)
-            latest = perf_counter_ns() - timeout_ns
+            now = perf_counter_ns()
+            self._listen(now)
             for client in self.clients:
-                if client.busy and client.sent_ns < latest:
+                if client.busy and client.sent_ns + client.hold_ns < now - timeout_ns:
                     client.time_out()
             self._stop_if_hopeless()
+
+    def _listen(self, now: int) -> None:
+        """Add up for how long requests were waited for since the last response: with none under way all is quiet."""
+        waiting = (client.sent_ns for client in self.clients if client.busy and not client.is_listening)
+        if self.last_response_ns >= self._looked_ns:
+            self._silence_ns = 0
+        self._silence_ns += now - max(min(waiting, default=now), self._looked_ns, self.last_response_ns)
+        self._looked_ns = now
 
     def _stop_if_hopeless(self) -> None:
         if self.stopped or not self._active:
@@ -414,8 +425,7 @@ class Engine:
         limit = self.job.max_error_rate
         if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
             self.stop("max-error-rate")
-        silence_s = (perf_counter_ns() - self.last_response_ns) * 1e-9
-        if self.abort is None and silence_s > STALLED_TIMEOUTS * self.timeout_s + (self.job.think_time_s or (0, 0))[1]:
+        if self.abort is None and self._silence_ns > STALLED_TIMEOUTS * self.timeout_s * 1e9:
             self.stop("stalled")
 
     async def _report_regularly(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 from support.asyncio_app import answer_after, make_job, run_job, serving, step
 
-from pytest_memory.load.messages import Stage
+from pytest_memory.load.messages import Abort, Save, Stage, Stream
 
 
 def test_who_thinks_at_the_end_of_a_stage_is_begun_once_in_the_next() -> None:
@@ -68,5 +68,78 @@ def test_a_connection_that_is_closing_takes_no_new_request_with_it() -> None:
 
         assert outcome.errors == {}
         assert outcome.requests == 3
+
+    asyncio.run(scenario())
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+async def open_stream(writer: asyncio.StreamWriter, head: bytes) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    await asyncio.sleep(30)
+
+
+def test_a_stream_may_be_held_for_longer_than_the_timeout() -> None:
+    async def scenario() -> None:
+        async with serving(open_stream) as app:
+            steps = [step(stream=Stream(hold_s=1.0))]
+            job = make_job(app.port, Stage(concurrency=2, requests=2), steps=steps, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (2, {}, None)
+
+    asyncio.run(scenario())
+
+
+def test_half_a_request_may_be_held_for_longer_than_the_timeout() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            abort = Abort(share=1.0, at="request", after_s=0.8)
+            job = make_job(app.port, Stage(concurrency=2, requests=2), abort=abort, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors) == (2, {})
+        assert sum(one.aborted for one in outcome.intervals) == 2
+
+    asyncio.run(scenario())
+
+
+def test_time_without_requests_is_no_silence() -> None:
+    """An arrival every 1.25 s and a timeout of 0.35 s: between them there is nobody to answer."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.2)) as app:
+            outcome = await run_job(
+                make_job(app.port, Stage(concurrency=1, requests=3, rate_per_s=0.8), timeout_s=0.35)
+            )
+
+        assert (outcome.requests, outcome.done.stopped_early) == (3, None)
+
+    asyncio.run(scenario())
+
+
+def test_who_thinks_between_unanswered_requests_stops_after_as_many_timeouts() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(30.0)) as app:
+            stage = Stage(concurrency=1, requests=50)
+            outcome = await run_job(make_job(app.port, stage, timeout_s=0.2, think_time_s=(0.3, 0.3)))
+
+        assert outcome.done.stopped_early == "stalled"
+        assert 3 <= outcome.requests <= 5
+        assert outcome.errors == {"timeout": outcome.requests}
+
+    asyncio.run(scenario())
+
+
+def test_answers_that_are_rejected_are_answers() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.05)) as app:
+            steps = [step(saves=[Save("x", "json", "$.missing")])]
+            job = make_job(app.port, Stage(concurrency=1, requests=20), steps=steps, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert outcome.errors == {"save": 20}
+        assert outcome.done.stopped_early is None
 
     asyncio.run(scenario())
