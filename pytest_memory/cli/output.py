@@ -7,6 +7,7 @@ changes nothing else, so that the exit status still tells the verdict.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -62,9 +63,10 @@ class Output:
             self.line(line, style)
 
     def json(self, document: object) -> None:
-        """The result for programs: one JSON document, only under ``--json``."""
+        """The result for programs: one JSON document, only under ``--json``; a number nobody knows is null there."""
         if self.as_json:
-            self._write(self._out, json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+            text = json.dumps(_without_infinity(document), ensure_ascii=False, indent=2, default=str, allow_nan=False)
+            self._write(self._out, text + "\n")
 
     def raw(self, text: str) -> None:
         """Text as it is, whatever the mode: scripts and schemas."""
@@ -95,6 +97,15 @@ class Output:
             _silence(stream)
         except ValueError:
             pass  # closed by somebody: there is nobody to tell
+
+
+def _without_infinity(node: Any) -> Any:
+    """Infinity and NaN, the ends of an interval that is not known, have no number in JSON; most parsers refuse them."""
+    if isinstance(node, float):
+        return node if math.isfinite(node) else None
+    if isinstance(node, Mapping):
+        return {key: _without_infinity(value) for key, value in node.items()}
+    return [_without_infinity(value) for value in node] if isinstance(node, (list, tuple)) else node
 
 
 def _is_terminal(stream: IO[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 
 import pytest
@@ -46,6 +47,15 @@ def test_json_leaves_stdout_to_one_document() -> None:
     output.json({"ü": 1})
     assert json.loads(out.getvalue()) == {"ü": 1}
     assert "\x1b" not in out.getvalue()
+
+
+def test_what_is_no_number_in_json_is_null() -> None:
+    """As the unknown interval of a leak test that was too short, in `history`, `compare` and `ab`."""
+    out = io.StringIO()
+    unknown = {"low": -math.inf, "points": [({"high": math.inf}, math.nan, 1.5)], "n": 2, "on": True}
+    Output(as_json=True, out=out, err=io.StringIO()).json(unknown)
+    expected = {"low": None, "points": [[{"high": None}, None, 1.5]], "n": 2, "on": True}
+    assert json.loads(out.getvalue(), parse_constant=pytest.fail) == expected
 
 
 def test_json_is_silent_without_the_flag() -> None:
