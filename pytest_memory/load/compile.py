@@ -15,7 +15,7 @@ from pytest_memory import units
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.inspect import look_up
 from pytest_memory.load.messages import Flow, Save, Step, Stream
-from pytest_memory.load.plan import Target
+from pytest_memory.load.plan import Target, merge_headers
 from pytest_memory.load.schedule import weighted_order
 from pytest_memory.load.template import BUILT_IN, Tokens, body_escape_for, cut_request
 from pytest_memory.load.wire import prepare
@@ -95,8 +95,26 @@ class Compiler:
         """Where a WebSocket goes: origin, and path with query."""
         import httpx
 
-        url = httpx.URL(self._absolute(re.sub(r"^ws(s?)://", r"http\1://", path)))
+        url = httpx.URL(self._http_url(path))
         return origin_of(url), url.raw_path.decode("ascii")
+
+    def socket_headers(self, path: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """What a WebSocket's handshake carries beside its own: headers, cookies and credentials."""
+        import httpx
+
+        given = merge_headers(self._headers, headers)
+        try:
+            request = httpx.Request("GET", self._http_url(path), headers=given, cookies=self._cookies or None)
+            request = _authorized(request, self._auth)
+            prepare(request)
+        except ValueError as error:
+            raise ConfigError(f"the handshake for {path!r} cannot be sent: {error}", slug="config-load") from None
+        added = {b"host"} - {name.lower().encode() for name in given}
+        raw = [(name, value) for name, value in request.headers.raw if name.lower() not in added]
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+    def _http_url(self, path: str) -> str:
+        return self._absolute(re.sub(r"^ws(s?)://", r"http\1://", path))
 
     def _steps(self, flow: Sequence[Target | httpx.Request]) -> list[Step]:
         steps = []
@@ -152,7 +170,7 @@ class Compiler:
                 method,
                 self._absolute(path),
                 params=tokens.hide(target.params),
-                headers={**_DEFAULT_HEADERS, **self._headers, **(tokens.hide(target.headers) or {})},
+                headers=merge_headers(_DEFAULT_HEADERS, self._headers, tokens.hide(target.headers) or {}),
                 cookies={**self._cookies, **(tokens.hide(target.cookies) or {})} or None,
                 content=tokens.hide(target.content),
                 data=tokens.hide(target.data),

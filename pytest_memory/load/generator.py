@@ -24,7 +24,15 @@ from pytest_memory.load.jobs import (
     refuse_for_locust,
     refuse_for_scenario,
 )
-from pytest_memory.load.plan import OPTION_NAMES, Duration, Settings, Target, parse_options, refuse_unknown
+from pytest_memory.load.plan import (
+    OPTION_NAMES,
+    Duration,
+    Settings,
+    Target,
+    merge_headers,
+    parse_options,
+    refuse_unknown,
+)
 from pytest_memory.load.result import LoadResult
 from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
 
@@ -219,7 +227,8 @@ class LoadGenerator:
         Latency is the time until the client had seen enough.  An ended stream that gave fewer events is an error."""
         if events is None and hold is None:
             events = 1
-        target = Target(url=path, headers={"accept": "text/event-stream", **(headers or {})}, events=events, hold=hold)
+        headers = merge_headers({"accept": "text/event-stream"}, headers or {})
+        target = Target(url=path, headers=headers, events=events, hold=hold)
         return self._run_flows([[target]], [1.0], options)
 
     def websocket(
@@ -244,7 +253,9 @@ class LoadGenerator:
         whatever else arrives.  A redirect is an error.
         """
         settings = parse_options(options, self._defaults)
-        origin, path = self._compiler(settings).socket_origin(path)
+        compiler = self._compiler(settings)
+        sent = compiler.socket_headers(path, headers or {})
+        origin, path = compiler.socket_origin(path)
         make = partial(
             make_socket_jobs,
             origin=origin,
@@ -254,7 +265,7 @@ class LoadGenerator:
             hold=hold,
             farewell=farewell,
             clean=clean,
-            headers={**(self._shared["headers"] or {}), **(headers or {})},
+            headers=sent,
             subprotocols=subprotocols,
             check=check,
         )

@@ -137,6 +137,14 @@ class Target:
         return (self.method or default).upper(), self.url.strip()
 
 
+def merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Headers over headers: a later one displaces an earlier one however either is capitalised."""
+    merged: dict[str, tuple[str, str]] = {}
+    for layer in layers:
+        merged.update({name.lower(): (name, value) for name, value in layer.items()})
+    return dict(merged.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run must keep to, and how the user wrote it: ``{"max_p99": (0.2, "200ms")}``."""

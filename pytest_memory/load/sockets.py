@@ -244,10 +244,17 @@ class SocketEngine:
 
     def _shake_hands(self, connection: WebSocket, timed: TimedSocket) -> None:
         job = self.job
+        named = {line.partition(":")[0].lower() for line in job.headers}
         try:
             # A redirect could lead to a host that nobody has allowed to be loaded.
             connection.connect(  # type: ignore[no-untyped-call]
-                job.url, socket=timed, header=job.headers, subprotocols=job.subprotocols or None, redirect_limit=0
+                job.url,
+                socket=timed,
+                header=job.headers,
+                subprotocols=job.subprotocols or None,
+                redirect_limit=0,
+                suppress_host="host" in named,
+                suppress_origin="origin" in named,
             )
         finally:
             # Of a redirect newer versions of the library raise something vague, older ones nothing at all.

@@ -16,7 +16,7 @@ from datetime import date, datetime, timezone
 from typing import Any, Literal
 
 from pytest_memory.errors import ConfigError
-from pytest_memory.load.plan import Duration, Target
+from pytest_memory.load.plan import Duration, Target, merge_headers
 
 CallType = Literal["query", "mutation", "subscription"]
 CALL_TYPES: tuple[CallType, ...] = ("query", "mutation", "subscription")
@@ -50,11 +50,11 @@ def trpc_target(
     path = f"{prefix.rstrip('/')}/{','.join(name for name, _ in calls)}"
     batched = len(calls) > 1
     payload = _payload([call_input for _, call_input in calls], batched=batched, superjson=superjson)
-    headers = dict(request.pop("headers", None) or {})
+    headers = request.pop("headers", None) or {}
     name = request.pop("name", None) or f"{type} {calls[0][0]}" + (f" and {len(calls) - 1} more" if batched else "")
     query = {"batch": "1"} if batched else {}
     if type == "mutation":
-        headers.setdefault("content-type", "application/json")
+        headers = merge_headers({"content-type": "application/json"}, headers)
         content = None if payload is _NOTHING else to_json(payload)
         return Target(
             url=path,
@@ -69,7 +69,7 @@ def trpc_target(
     if payload is not _NOTHING:
         query["input"] = to_json(payload)
     if type == "subscription":
-        headers.setdefault("accept", "text/event-stream")
+        headers = merge_headers({"accept": "text/event-stream"}, headers)
         # The server's first event says that the connection stands.
         request |= {"events": events + 1, "hold": hold}
     return Target(url=path, method="GET", params=query or None, headers=headers, name=name, check="trpc", **request)

@@ -10,7 +10,9 @@ from typing import Any
 
 from support.asyncio_app import Outcome, serving
 
+from pytest_memory.load import LoadGenerator
 from pytest_memory.load.messages import Interval, Socket, Stage
+from pytest_memory.load.result import LoadResult
 from pytest_memory.load.sockets import SocketEngine
 
 PING = b"\x89\x00"
@@ -113,5 +115,24 @@ def test_a_redirect_is_an_error_and_is_not_followed() -> None:
 
         assert outcome.errors == {"http-302": 2}
         assert elsewhere.heads == []
+
+    asyncio.run(scenario())
+
+
+def test_cookies_and_credentials_go_with_a_websocket_and_nothing_goes_twice() -> None:
+    def open_one(url: str) -> LoadResult:
+        shared = {"headers": {"x-all": "1", "origin": "http://shop"}, "cookies": {"a": "1"}, "auth": ("u", "p")}
+        with LoadGenerator(url, **shared) as load:  # type: ignore[arg-type]
+            return load.websocket("/ws", receive=1, requests=1, clean=False, headers={"X-All": "2"})
+
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            result = await asyncio.to_thread(open_one, f"http://127.0.0.1:{app.port}")
+
+        assert result.ok, result
+        lines = app.heads[0].decode().split("\r\n")
+        assert {"X-All: 2", "origin: http://shop", "Cookie: a=1", "Authorization: Basic dTpw"} <= set(lines)
+        names = [line.partition(":")[0].lower() for line in lines[1:] if line]
+        assert sorted(names) == sorted(set(names))
 
     asyncio.run(scenario())

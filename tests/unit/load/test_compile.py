@@ -80,6 +80,33 @@ def test_shared_parts_go_with_every_request() -> None:
     assert "Authorization: Basic dTpw\r\n" in text
 
 
+@pytest.mark.parametrize("name", ["User-Agent", "ACCEPT-Encoding", "Accept"])
+def test_a_header_displaces_a_default_however_it_is_written(name: str) -> None:
+    own, shared = compile_one(url="/a", headers={name: "x"}), compile_one(url="/a", shared={"headers": {name: "x"}})
+    for text in (rendered(own), rendered(shared)):
+        assert [line for line in text.split("\r\n") if line.lower().startswith(name.lower() + ":")] == [f"{name}: x"]
+
+
+def test_a_targets_header_displaces_a_shared_one_however_it_is_written() -> None:
+    shared = {"headers": {"authorization": "Bearer all"}}
+    text = rendered(compile_one(shared=shared, url="/a", headers={"Authorization": "Bearer one"}))
+    assert text.lower().count("authorization:") == 1
+    assert "Authorization: Bearer one\r\n" in text
+
+
+def test_a_websocket_carries_what_all_requests_do() -> None:
+    compiler = Compiler(BASE, headers={"x-all": "1", "x-one": "1"}, cookies={"a": "1"}, auth=("u", "p"))
+    assert compiler.socket_headers("/ws", {"X-One": "2"}) == {
+        "x-all": "1",
+        "X-One": "2",
+        "Cookie": "a=1",
+        "Authorization": "Basic dTpw",
+    }
+    assert Compiler(BASE).socket_headers("ws://h/ws", {"Host": "other"}) == {"Host": "other"}
+    with pytest.raises(ConfigError, match="line break"):
+        compiler.socket_headers("/ws", {"x": "a\r\nb"})
+
+
 def test_an_httpx_request_is_sent_as_it_is() -> None:
     request = httpx.Request("PUT", f"{BASE}/x?{{n}}", content=b"{n}")
     work = Compiler(None).work([[request]], [1.0], keep_cookies=False)

@@ -42,6 +42,11 @@ def test_a_mutation() -> None:
     assert target.headers == {"x": "1", "content-type": "application/json"}
 
 
+def test_a_header_of_the_users_displaces_that_of_trpc_however_it_is_written() -> None:
+    target = trpc_target("a", type="mutation", headers={"Content-Type": "application/json; charset=utf-8"})
+    assert target.headers == {"Content-Type": "application/json; charset=utf-8"}
+
+
 def test_batches() -> None:
     target = trpc_target("a", {"n": 1}, batch=3)
     assert target.url == "/trpc/a,a,a"
