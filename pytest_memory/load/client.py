@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_memory.load.inspect import ResponseRejected, absorb_cookies, judge_response, redirect_target, save_values
 from pytest_memory.load.messages import Abort, Flow, Step, Stream, TargetCounts
-from pytest_memory.load.template import built_in_values, is_static, render_request
+from pytest_memory.load.template import built_in_values, is_static, render_cookies, render_request
 from pytest_memory.load.wire import IDEMPOTENT_METHODS, FullReader, ResponseReader, WireError, assemble
 
 if TYPE_CHECKING:
@@ -133,8 +133,10 @@ class Client(asyncio.Protocol):
         return flow.steps[self._position]
 
     def _render(self, step: Step) -> bytes:
-        jar = "; ".join(f"{name}={value}" for name, value in self._jar.items()).encode("latin-1", "replace")
-        return render_request(step.method, step.head, step.cookies, step.body, self._values, jar)
+        return render_request(step.method, step.head, step.cookies, step.body, self._values, self._jar_line())
+
+    def _jar_line(self) -> bytes:
+        return "; ".join(f"{name}={value}" for name, value in self._jar.items()).encode("latin-1", "replace")
 
     def _send(self, transport: asyncio.Transport) -> None:
         step, engine, payload = self.step, self.engine, self._payload
@@ -215,11 +217,12 @@ class Client(asyncio.Protocol):
         """What needs headers or body: redirects, saved values, cookies, checks.  True when it is dealt with."""
         step, reader, engine = self.step, cast(FullReader, self.reader), self.engine
         try:
+            # First of all: what a redirect leads to may need the cookie that came with it.
+            if self._flow is not None and self._flow.keep_cookies:
+                absorb_cookies(self._jar, reader)
             if engine.max_redirects and 300 <= reader.status < 400 and (location := reader.header("location")):
                 self._follow(location)
                 return True
-            if self._flow is not None and self._flow.keep_cookies:
-                absorb_cookies(self._jar, reader)
             judge_response(step.step, reader)
             if step.step.saves and reader.status < 400:
                 self._values = {**self._values, **save_values(step.step.saves, reader)}
@@ -231,15 +234,16 @@ class Client(asyncio.Protocol):
         return False
 
     def _follow(self, location: str) -> None:
-        engine, step = self.engine, self.step
+        engine = self.engine
         self._hops += 1
         if self._hops > engine.max_redirects:
             raise ResponseRejected(
                 "redirect-loop", f"more than {engine.max_redirects} redirects, the last to {location!r}"
             )
-        method, head, body = redirect_target(self.reader.status, location, step.method, self._payload)
+        method, head, body = redirect_target(self.reader.status, location, self._payload)
         engine.status[self.reader.status] += 1
-        self._payload = assemble(method, head, b"", body)
+        cookies = render_cookies(self.step.step.cookies, self._values, self._jar_line())
+        self._payload = assemble(method, head, cookies, body)
         transport = self.transport
         if transport is None or transport.is_closing():
             self.connect()
@@ -466,6 +470,7 @@ class Client(asyncio.Protocol):
         self.reader = reader
         self.busy = False
         self._flow = None
+        self._jar = {}
         # The next request must not count as the first of its connection: it may find it closed.
         self._on_this_connection = max(1, self._on_this_connection)
 

@@ -106,22 +106,20 @@ def absorb_cookies(jar: dict[str, str], reader: FullReader) -> None:
             jar[key] = content
 
 
-def redirect_target(status: int, location: str, method: str, payload: bytes) -> tuple[str, bytes, bytes]:
-    """Method, head and body of the request a redirect asks for; ResponseRejected when it leads to another host."""
+def redirect_target(status: int, location: str, payload: bytes) -> tuple[str, bytes, bytes]:
+    """Method, head without cookies, and body of the request that a redirect of ``payload`` asks for;
+    ResponseRejected when it leads to another host."""
     head, _, body = payload.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     host = next((line[5:].strip().decode("latin-1") for line in lines if line.lower().startswith(b"host:")), "")
-    old = lines[0].split(b" ")[1].decode("latin-1")
+    method, old = (part.decode("latin-1") for part in lines[0].split(b" ")[:2])
     target = urlsplit(urljoin(f"http://{host}{old}", location))
     if target.netloc and target.netloc != host:
         raise ResponseRejected("redirect", f"a redirect to another host, {location!r}")
     if status == 303 or (status in (301, 302) and method == "POST"):
         method, body = ("HEAD" if method == "HEAD" else "GET"), b""
     path = quote(target.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{target.query}" if target.query else "")
-    kept = [
-        line
-        for line in lines[1:]
-        if not line.lower().startswith(b"content-length:") and (body or not line.lower().startswith(b"content-type:"))
-    ]
+    dropped = (b"content-length:", b"cookie:") if body else (b"content-length:", b"cookie:", b"content-type:")
+    kept = [line for line in lines[1:] if not line.lower().startswith(dropped)]
     first = f"{method} {path} HTTP/1.1".encode("latin-1", "replace")
     return method, b"\r\n".join([first, *kept]) + b"\r\n", body

@@ -130,9 +130,13 @@ def render_request(
     method: str, head: list[Part], cookie: list[Part], body: list[Part], values: Mapping[str, object], jar: bytes = b""
 ) -> bytes:
     """The bytes of one request; ``jar`` are cookies gathered on the way."""
-    cookies = render_parts(cookie, values)
-    both = b"; ".join(piece for piece in (cookies, jar) if piece)
-    return assemble(method, render_parts(head, values), both, render_parts(body, values))
+    cookies = render_cookies(cookie, values, jar)
+    return assemble(method, render_parts(head, values), cookies, render_parts(body, values))
+
+
+def render_cookies(cookie: list[Part], values: Mapping[str, object], jar: bytes) -> bytes:
+    """The value of a Cookie header, its own cookies before those gathered on the way."""
+    return b"; ".join(piece for piece in (render_parts(cookie, values), jar) if piece)
 
 
 def built_in_values(number: int) -> dict[str, object]:

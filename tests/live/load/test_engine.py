@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from support.asyncio_app import answer_after, make_job, run_job, serving, step
+from support.asyncio_app import OK, answer_after, make_job, run_job, serving, step
 
 from pytest_memory.load.messages import Abort, Save, Stage, Stream
 
@@ -70,6 +70,57 @@ def test_a_connection_that_is_closing_takes_no_new_request_with_it() -> None:
         assert outcome.requests == 3
 
     asyncio.run(scenario())
+
+
+# --- redirects ----------------------------------------------------------------------------------------------------
+
+
+async def log_in(writer: asyncio.StreamWriter, head: bytes) -> None:
+    """POST /login gives a cookie and sends on to /hop, which renews it and sends on to /home."""
+    hops = {b"/login": (303, "/hop", "sid=1"), b"/hop": (308, "/home", "sid=2")}
+    path = head.split()[1]
+    if path in hops:
+        status, location, cookie = hops[path]
+        answer = f"HTTP/1.1 {status} X\r\nlocation: {location}\r\nset-cookie: {cookie}\r\ncontent-length: 0\r\n\r\n"
+        writer.write(answer.encode())
+    else:
+        writer.write(OK)
+
+
+def test_cookies_of_redirects_are_sent_from_the_next_request_on() -> None:
+    async def scenario() -> None:
+        async with serving(log_in) as app:
+            steps = [step("POST", "/login", cookies=[b"own=1"]), step("GET", "/me")]
+            stage = Stage(concurrency=1, iterations=1)
+            outcome = await run_job(make_job(app.port, stage, steps=steps, keep_cookies=True, max_redirects=5))
+
+        assert outcome.errors == {}
+        sent = [(head.split(b" HTTP")[0].decode(), cookie_of(head)) for head in app.heads]
+        assert sent == [
+            ("POST /login", "own=1"),
+            ("GET /hop", "own=1; sid=1"),
+            ("GET /home", "own=1; sid=2"),
+            ("GET /me", "sid=2"),
+        ]
+
+    asyncio.run(scenario())
+
+
+def test_without_a_jar_a_redirect_keeps_the_cookies_of_its_request() -> None:
+    async def scenario() -> None:
+        async with serving(log_in) as app:
+            steps = [step("GET", "/hop", cookies=[b"own=1"])]
+            await run_job(make_job(app.port, Stage(concurrency=1, requests=1), steps=steps, max_redirects=5))
+
+        assert [cookie_of(head) for head in app.heads] == ["own=1", "own=1"]
+
+    asyncio.run(scenario())
+
+
+def cookie_of(head: bytes) -> str:
+    lines = [line for line in head.decode().split("\r\n") if line.lower().startswith("cookie:")]
+    assert len(lines) <= 1
+    return lines[0].partition(": ")[2] if lines else ""
 
 
 # --- deadlines ----------------------------------------------------------------------------------------------------

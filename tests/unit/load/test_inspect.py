@@ -89,7 +89,8 @@ REQUEST = b"POST /a/b?x=1 HTTP/1.1\r\nHost: h:1\r\nContent-Type: a/b\r\nX: y\r\n
     ],
 )
 def test_redirects(status: int, location: str, first: bytes, body: bytes) -> None:
-    _, head, sent = redirect_target(status, location, "POST", REQUEST)
+    method, head, sent = redirect_target(status, location, REQUEST)
+    assert method.encode() == first.split()[0]
     assert head.startswith(first + b"\r\nHost: h:1\r\n")
     assert sent == body
     assert (b"Content-Type" in head) is bool(body)
@@ -100,7 +101,19 @@ def test_redirects(status: int, location: str, first: bytes, body: bytes) -> Non
 @pytest.mark.parametrize("location", ["http://other/", "//other/x", "http://h:2/"])
 def test_other_hosts_are_not_followed(location: str) -> None:
     with pytest.raises(ResponseRejected, match="another host"):
-        redirect_target(302, location, "GET", REQUEST)
+        redirect_target(302, location, REQUEST)
+
+
+def test_a_redirect_of_a_redirect_goes_on_from_what_was_sent_last() -> None:
+    """POST, 303, 308: what is kept is the GET, not the POST it began with."""
+    _, head, body = redirect_target(303, "/b", REQUEST)
+    method, head, body = redirect_target(308, "/c", head + b"\r\n" + body)
+    assert (method, head.split(b"\r\n")[0], body) == ("GET", b"GET /c HTTP/1.1", b"")
+
+
+def test_cookies_are_left_to_who_keeps_them() -> None:
+    _, head, _ = redirect_target(302, "/b", REQUEST.replace(b"X: y", b"cookie: a=1"))
+    assert b"cookie" not in head
 
 
 def test_the_hot_path_counts_as_the_histogram_does() -> None:
