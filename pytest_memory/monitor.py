@@ -35,7 +35,7 @@ from pytest_memory.settle import settle_app
 
 if TYPE_CHECKING:
     from pytest_memory.leakrun import LeakResult
-    from pytest_memory.load.generator import LoadGenerator
+    from pytest_memory.load.generator import LoadGenerator, LoadRun
     from pytest_memory.load.result import LoadResult
     from pytest_memory.node.process import NodeApp
 
@@ -105,6 +105,11 @@ class MemoryMonitor:
         self._phases: list[Phase] = []
         self._load_results: Sequence[LoadResult] = ()
         self._window_first_load = 0
+        self._leak_loads: list[range] = []
+        self._background_runs: Sequence[LoadRun] = ()
+        self._past_runs: Sequence[LoadRun] = ()
+        self.failed_runs: tuple[str, ...] = ()
+        self.unfinished_runs = 0
         self._doubts: dict[str, str] = {}
         self._notes: list[Note] = []
         self._app_info = AppInfo()
@@ -154,6 +159,7 @@ class MemoryMonitor:
             return self
         self._stopped = True
         self._ended.set()
+        self._look_at_background_runs()
         try:
             self.end_memory = self._settle_or_none()
         finally:
@@ -213,6 +219,22 @@ class MemoryMonitor:
         return tuple(result.stats for result in self._load_results[self._window_first_load :])
 
     @property
+    def own_loads(self) -> tuple[LoadStats, ...]:
+        """The load runs of the measured window that no leak test sent."""
+        sent = {index for indexes in self._leak_loads for index in indexes}
+        first = self._window_first_load
+        return tuple(load for index, load in enumerate(self.loads, start=first) if index not in sent)
+
+    @property
+    def leak_loads(self) -> tuple[tuple[LoadStats, ...], ...]:
+        """The load runs of each leak test of the measured window: one load, cut into rounds."""
+        first = self._window_first_load
+        return tuple(
+            tuple(self._load_results[index].stats for index in indexes if index >= first)
+            for indexes in self._leak_loads
+        )
+
+    @property
     def units(self) -> int:
         """Requests served in the measured window."""
         return sum(load.requests for load in self.loads)
@@ -258,6 +280,7 @@ class MemoryMonitor:
         sampler = self._active()
         self._window_pid = self.app.pid
         self._window_first_load = len(self._load_results)
+        self._forget_background_runs()
         self.start_memory = self._settle_or_none()
         self._window_s = sampler.now_s
         return self.start_memory
@@ -266,6 +289,19 @@ class MemoryMonitor:
         """Count what ``generator`` sends from now on as the work of this window; ``load_generator`` does so itself."""
         self._load_results = generator.results
         self._window_first_load = len(generator.results)
+        self._background_runs = generator.background_runs
+        self._forget_background_runs()
+
+    def _forget_background_runs(self) -> None:
+        """What has ended before the window is nothing to it; what goes on is."""
+        self._past_runs = [run for run in self._background_runs if not run.running]
+
+    def _look_at_background_runs(self) -> None:
+        """Note what nobody has waited for: it may be in no result, and would be missed by nobody."""
+        runs = [run for run in self._background_runs if run not in self._past_runs]
+        self.unfinished_runs = sum(run.running for run in runs)
+        errors = [run.unseen_error for run in runs]
+        self.failed_runs = tuple(getattr(error, "message", "") or repr(error) for error in errors if error is not None)
 
     def doubt(self, metric: str, reason: str) -> None:
         """Say that a metric's growth cannot be judged (a snapshot in the window swells RSS, …)."""
@@ -328,19 +364,28 @@ class MemoryMonitor:
             operation = repeat_in_app(self.app, operation)
         options = {"limit": self._no_leaks, **self.leak_options, **options}
         began = sampler.now_s
-        result = run_leak_test(
-            self.app,
-            operation,
-            unit=unit,
-            counter=self._count_load,
-            quiet=sampler.quiet,
-            clock=lambda: sampler.now_s,
-            **options,
-        )
-        self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
-        result = self._explain(operation, result)
+        with self._sending_for_leak_test():
+            result = run_leak_test(
+                self.app,
+                operation,
+                unit=unit,
+                counter=self._count_load,
+                quiet=sampler.quiet,
+                clock=lambda: sampler.now_s,
+                **options,
+            )
+            self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
+            result = self._explain(operation, result)
         self.leak_results.append(result)
         return result
+
+    @contextlib.contextmanager
+    def _sending_for_leak_test(self) -> Iterator[None]:
+        first = len(self._load_results)
+        try:
+            yield
+        finally:
+            self._leak_loads.append(range(first, len(self._load_results)))
 
     def _explain(self, operation: Callable[[], Any], result: LeakResult) -> LeakResult:
         """After a leak was found: which class grows, and who holds it."""

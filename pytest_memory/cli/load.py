@@ -93,7 +93,7 @@ def _run_options(arguments: argparse.Namespace, context: Context) -> dict[str, A
 
 def _record(result: LoadResult, base_url: str, max_error_rate: float | None) -> RunResult:
     from pytest_memory import judge
-    from pytest_memory.judge.limits import MAX_ERROR_RATE, judge_load
+    from pytest_memory.judge.load import MAX_ERROR_RATE, judge_load
     from pytest_memory.model import RunResult
     from pytest_memory.store import now_text
 

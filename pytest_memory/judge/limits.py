@@ -7,9 +7,10 @@ comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_memory.judge.load import judge_loads
 from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
 from pytest_memory.units import Limit
 
@@ -18,7 +19,6 @@ GROWTH_METRICS: Mapping[str, str] = {
     "max_rss_growth": "rss",
     "max_external_growth": "external",
 }
-MAX_ERROR_RATE = 0.01  # more failed requests than this, and the app was not exercised as the test meant
 MAJOR_COLLECTIONS = ("mark-compact", "incremental")  # scavenges follow the allocation rate and say nothing
 
 
@@ -46,15 +46,20 @@ class Measured:
     """What a measured window offers to the judge.
 
     ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
-    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``exit_status`` is that of an app that died;
-    ``inspector_lost``: it lives, but could not be asked at the start or the end.  ``processes_ended`` counts children
-    and cluster workers whose memory is in the start but no longer in the end.  ``shared_machine`` says that other tests
-    ran at the same time: bytes do not care, a pause that is too long may be theirs."""
+    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``load`` are the runs sent by the test
+    itself, ``leak_tests`` those of each leak test; ``failed_runs`` says why runs in the background have failed that
+    nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
+    that died; ``inspector_lost``: it lives, but could not be asked at the start or the end.  ``processes_ended`` counts
+    children and cluster workers whose memory is in the start but no longer in the end.  ``shared_machine`` says that
+    other tests ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
     gc_events: Sequence[GcEvent] = ()
     gc_observed: bool = False
     load: Sequence[LoadStats] = ()
+    leak_tests: Sequence[Sequence[LoadStats]] = ()
+    failed_runs: Sequence[str] = ()
+    unfinished_runs: int = 0
     app_died: bool = False
     exit_status: int | None = None
     inspector_lost: bool = False
@@ -105,49 +110,19 @@ def _judge_run(measured: Measured) -> list[Check]:
         )
     if measured.app_restarted:
         checks.append(Check(metric="app", outcome="inconclusive", reason="app-restarted", unit="count", source="run"))
-    sent = sum(load.requests for load in measured.load)
-    failed = sum(load.errors for load in measured.load)
-    if measured.load and sent == 0:
-        checks.append(
-            Check(metric="load", outcome="critical", reason="no-requests", measured=0, unit="count", source="run")
-        )
-    elif sent and failed / sent > MAX_ERROR_RATE:
-        first = next((load.first_error for load in measured.load if load.first_error), None)
-        checks.append(
-            Check(
-                metric="load",
-                outcome="critical",
-                reason="too-many-errors",
-                measured=100.0 * failed / sent,
-                limit=100.0 * MAX_ERROR_RATE,
-                limit_text=f"{100 * MAX_ERROR_RATE:g}%",
-                unit="percent",
-                source="run",
-                detail={"errors": failed, "requests": sent, "first_error": first},
-            )
-        )
+    checks.extend(_judge_background(measured))
+    checks.extend(judge_loads(measured.load, measured.leak_tests, app_died=measured.app_died))
     return checks
 
 
-def judge_load(load: Sequence[LoadStats], max_error_rate: float = MAX_ERROR_RATE) -> tuple[Check, ...]:
-    """A load run for itself, no memory measured: nothing sent, or too many errors, is critical."""
-    sent, failed = sum(one.requests for one in load), sum(one.errors for one in load)
-    if not sent:
-        return tuple(_judge_run(Measured(load=load or (LoadStats(requests=0),))))
-    over = failed / sent > max_error_rate
-    return (
-        Check(
-            metric="load",
-            outcome="critical" if over else "pass",
-            reason="too-many-errors" if over else "within-limit",
-            measured=100.0 * failed / sent,
-            limit=100.0 * max_error_rate,
-            limit_text=f"{100 * max_error_rate:g}%",
-            unit="percent",
-            source="run",
-            detail={"errors": failed, "requests": sent},
-        ),
-    )
+def _judge_background(measured: Measured) -> Iterator[Check]:
+    """Runs in the background whose end nobody has seen: one that failed would have failed the test that waited."""
+    for error in measured.failed_runs:
+        yield Check(
+            metric="load", outcome="critical", reason="load-failed", unit="count", source="run", detail={"error": error}
+        )
+    if measured.unfinished_runs:
+        yield Check(metric="load", outcome="inconclusive", reason="load-unfinished", unit="count", source="run")
 
 
 def _judge_limit(measured: Measured, setting: LimitSetting) -> Check:

@@ -72,6 +72,7 @@ class LoadGenerator:
         self._shared: dict[str, Any] = {"headers": headers, "cookies": cookies, "auth": auth}
         self._driver = Driver(verify=verify, cert=cert, allow_public=allow_public)
         self._defaults = defaults
+        self.background_runs: list[LoadRun] = []
 
     # --- what to send ---------------------------------------------------------------------------------------------
 
@@ -414,8 +415,10 @@ class LoadRun:
 
     def __init__(self, generator: LoadGenerator, run: Callable[[], LoadResult]) -> None:
         self._generator = generator
+        self._awaited = False
         self._outcome: LoadResult | BaseException | None = None
         self._thread = threading.Thread(target=self._carry_out, args=(run,), name="pytest-memory-load", daemon=True)
+        generator.background_runs.append(self)
         self._thread.start()
 
     def _carry_out(self, run: Callable[[], LoadResult]) -> None:
@@ -429,6 +432,11 @@ class LoadRun:
         """Whether the run has not ended yet."""
         return self._thread.is_alive()
 
+    @property
+    def unseen_error(self) -> BaseException | None:
+        """What the run raised, while nobody has waited for it: nobody else will tell."""
+        return self._outcome if isinstance(self._outcome, BaseException) and not self._awaited else None
+
     def stop(self) -> LoadResult:
         """Start nothing new, await what is under way, and return the result so far."""
         while self._thread.is_alive():
@@ -440,6 +448,7 @@ class LoadRun:
     def wait(self, timeout_s: float | None = None) -> LoadResult:
         """The result, once there is one; LoadError when that takes longer than ``timeout_s``."""
         self._thread.join(timeout_s)
+        self._awaited = not self._thread.is_alive()
         if isinstance(self._outcome, LoadResult):
             return self._outcome
         if self._outcome is None:

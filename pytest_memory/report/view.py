@@ -373,7 +373,15 @@ def _headline(result: RunResult) -> str:
     return f"heap {words.format_change(_heap_growth_bytes(result))}" if result.growth else ""
 
 
-_SHORT_REASONS = {"app-died": "app died", "app-restarted": "app restarted", "no-requests": "no requests"}
+_SHORT_REASONS = {
+    "app-died": "app died",
+    "app-restarted": "app restarted",
+    "no-requests": "no requests",
+    "load-app-died": "load ended early",
+    "load-stalled": "load stalled",
+    "load-failed": "load failed",
+    "load-unfinished": "load unfinished",
+}
 
 
 def _heap_growth_bytes(result: RunResult) -> float:

@@ -178,6 +178,22 @@ REASONS: Mapping[str, Reason] = {
         phrase="too many requests failed",
         hint="make the requests succeed first: an app that answers with errors is not exercised as the test means",
     ),
+    "load-app-died": Reason(
+        phrase="the app took no connections any more, so the load ended early",
+        hint="read the app's output from when the load ended: it has crashed, or closed its port",
+    ),
+    "load-stalled": Reason(
+        phrase="the app answered nothing any more, so the load ended early",
+        hint="find what the app waits for: a pool that ran out, a lock, a loop that never ends",
+    ),
+    "load-failed": Reason(
+        phrase="a load run in the background failed",
+        hint="wait for the run in the test: load_generator.start(...).wait() raises what went wrong",
+    ),
+    "load-unfinished": Reason(
+        phrase="a load run in the background was still under way when the measurement ended",
+        hint="end the run in the test, with wait() or stop() of what load_generator.start(...) returned",
+    ),
     "app-died": Reason(
         phrase="the app died while it was measured",
         hint="read the app's last output; if the heap ran full, look at the classes that grew until then",
@@ -298,9 +314,15 @@ def reason_phrase(code: str, detail: Detail | None = None) -> str:
     if not detail:
         return phrase
     if code == "too-many-errors" and "errors" in detail and "requests" in detail:
-        phrase = f"{_count(detail['errors'])} of {_count(detail['requests'])} requests failed"
+        phrase = f"{_count(detail['errors'])} of {_count(detail['requests'])} requests"
+        phrase += f" of {clean(str(part), 120)} failed" if (part := detail.get("part")) else " failed"
         if first := detail.get("first_error"):
             phrase += f" (first: {clean(str(first), 120)})"
+    elif code in ("load-app-died", "load-stalled") and "requests" in detail:
+        part = clean(str(detail.get("part") or "all"), 120)
+        phrase += f" ({part}: {_count(detail['errors'])} of {_count(detail['requests'])} requests failed)"
+    elif code == "load-failed" and (error := detail.get("error")):
+        phrase += f": {clean(str(error), 200)}"
     elif code == "app-died" and (status := detail.get("exit_status")) is not None:
         phrase += f" (exit status {clean(str(status), 40)})"
     elif code == "processes-ended" and isinstance(ended := detail.get("processes"), int):

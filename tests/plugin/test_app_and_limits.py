@@ -66,6 +66,46 @@ def test_each_limit_is_judged_on_a_real_app(project: Any, marker: str, work: str
     result.stdout.fnmatch_lines([words])
 
 
+@pytest.mark.parametrize(
+    ("body", "outcome", "words"),
+    [
+        (
+            "load_generator.start('/', requests=100_000_000, concurrency=1)",
+            {"passed": 1},
+            "*inconclusive: a load run in the background was still under way*",
+        ),
+        (
+            "left_alone(load_generator.start('http://127.0.0.1:9/', requests=5))",
+            {"failed": 1},
+            "*memory: a load run in the background failed: *cannot be loaded*",
+        ),
+        (
+            "load_generator.run('/', requests=900); left_alone(load_generator.start('/', requests=9, max_p50='1us'))",
+            {"failed": 1},
+            "*memory: a load run in the background failed: *max_p50 allows 1us*",
+        ),
+        ("load_generator.start('/', requests=20).wait()", {"passed": 1}, "*1 healthy*"),
+        ("left_alone(load_generator.start('/', requests=20))", {"passed": 1}, "*1 healthy*"),
+    ],
+)
+def test_a_run_in_the_background_is_judged_though_nobody_waits(
+    project: Any, body: str, outcome: dict[str, int], words: str
+) -> None:
+    project.test(f"""
+        import time
+
+        def left_alone(run):
+            while run.running:
+                time.sleep(0.01)
+
+        def test_it(memory_monitor, load_generator):
+            {body}
+    """)
+    result = project.run("-v")
+    result.assert_outcomes(**outcome)
+    result.stdout.fnmatch_lines([words])
+
+
 # --- which app
 
 
