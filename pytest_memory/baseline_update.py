@@ -60,11 +60,12 @@ class UpdateSummary:
 def why_not_storable(result: RunResult) -> str | None:
     """Why a result must not become a baseline, or None: only a test that went well is one.
 
-    A code: "not-measured", "app-died", "no-requests", "too-many-errors", "test-failed", "limit-broken" or
-    "not-settled".  Baseline checks do not count: a breach that is accepted is what an update is for."""
+    A code: "not-measured", "test-failed", "limit-broken", "leak-inconclusive", "not-settled", or the reason of a check
+    of the run that was no pass ("app-died", "app-restarted", "no-requests", …).  Baseline checks do not count: a breach
+    that is accepted is what an update is for."""
     checks = [check for check in result.verdict.checks if not _is_baseline_check(check)]
     for check in checks:
-        if check.source == "run" and check.outcome == "critical":
+        if check.source == "run" and check.outcome in ("critical", "inconclusive"):
             return check.reason
     if result.end_memory is None:
         return "not-measured"
@@ -74,6 +75,8 @@ def why_not_storable(result: RunResult) -> str | None:
     breached = any(_is_baseline_check(check) and check.outcome != "pass" for check in result.verdict.checks)
     if result.test_outcome in ("failed", "rerun") and not breached:
         return "test-failed"
+    if any(leak.outcome == "inconclusive" for leak in result.verdict.leaks):
+        return "leak-inconclusive"
     return None if result.end_memory.converged else "not-settled"
 
 

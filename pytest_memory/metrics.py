@@ -8,6 +8,7 @@ twice; `benchmarks/baseline_noise.py` measures whether they hold.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -295,9 +296,14 @@ def _read_growth(result: RunResult) -> dict[str, Reading]:
     if work:
         readings["heap_bytes_per_unit"] = Reading(value=amount / work)
     for leak in result.verdict.leaks:
-        if leak.kind == "heap" and leak.rounds:
+        if leak.kind == "heap" and leak.rounds and _is_known(leak):
             readings["heap_bytes_per_unit"] = _slope(leak)
     return readings
+
+
+def _is_known(leak: LeakEstimate) -> bool:
+    # After too little work the slope may be anything: within such an interval every change would be chance.
+    return all(map(math.isfinite, (leak.slope, leak.low, leak.high)))
 
 
 def _slope(leak: LeakEstimate) -> Reading:

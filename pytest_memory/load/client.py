@@ -73,6 +73,7 @@ class Client(asyncio.Protocol):
         self.engine = engine
         self.reader = reader
         self.transport: asyncio.Transport | None = None
+        self.address: tuple[str, int] | None = None  # what it last connected to
         self._fd = -1
         self.busy = False
         self.started_ns = 0  # what latency counts from

@@ -165,7 +165,7 @@ def make_socket_jobs(
         Socket(
             id=run_id,
             url=f"{scheme}://{origin.url.partition('://')[2]}{path}",
-            address=addresses[0],
+            addresses=list(addresses),
             stages=split_stages(settings.stages, parts, index),
             timeout_s=settings.timeout_s,
             interval_s=settings.interval_s,

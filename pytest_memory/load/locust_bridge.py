@@ -24,6 +24,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from pytest_memory.load.addresses import Addresses
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.messages import Done, Interval, Job, TargetCounts, encode
 from pytest_memory.load.schedule import share_of
@@ -47,6 +48,7 @@ class WorkerState:
     def __init__(self) -> None:
         self.environment: Environment | None = None
         self.job: Job | None = None
+        self.addresses = Addresses([])
         self.under_way = gevent.event.Event()
         self.permits = UNLIMITED
         self.active = 0
@@ -66,6 +68,7 @@ class WorkerState:
     def begin(self, job: Job) -> None:
         """The plan has arrived: count from zero, and say when there are users."""
         self.job = job
+        self.addresses = Addresses(job.addresses)
         stage = job.stages[0]
         self.permits = UNLIMITED if stage.requests is None else stage.requests
         self.number = job.first

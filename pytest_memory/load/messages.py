@@ -127,11 +127,11 @@ class Job(msgspec.Struct, tag="job"):
 
 
 class Socket(msgspec.Struct, tag="socket"):
-    """A run of WebSocket connections: connect, send, receive, leave; over and over."""
+    """A run of WebSocket connections: connect, send, receive, leave; over and over.  ``addresses`` as in a `Job`."""
 
     id: int
     url: str
-    address: tuple[str, int]
+    addresses: list[tuple[str, int]]
     stages: list[Stage]
     timeout_s: float
     interval_s: float

@@ -20,6 +20,7 @@ from typing import Any
 
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
+from pytest_memory.load.addresses import Addresses
 from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.inspect import ResponseRejected, trpc_error
@@ -70,6 +71,7 @@ class SocketEngine:
         self._loop = loop
         self._emit = emit
         self._tls = make_tls_context(job.tls) if job.tls else None
+        self._addresses = Addresses(job.addresses)
         self._lock = threading.Lock()
         self._quit = threading.Event()
         self._stopped: str | None = None
@@ -196,7 +198,7 @@ class SocketEngine:
             self._refused_since = self._refused_since or now
             dead = now - self._refused_since > DEAD_AFTER_S
             if not self._answered:
-                self._failure = ("connect", f"{self.job.address[0]} port {self.job.address[1]}: {detail}")
+                self._failure = ("connect", f"{self._addresses}: {detail}")
         if dead or self._failure:
             self.stop("app-died")
 
@@ -228,7 +230,7 @@ class SocketEngine:
         """A WebSocket, and what holds it to its time."""
         job = self.job
         deadline = time.monotonic() + job.timeout_s
-        plain = socket.create_connection(job.address, timeout=job.timeout_s)
+        plain = self._addresses.connect(job.timeout_s)
         try:
             sock = plain
             if self._tls is not None and job.tls is not None:

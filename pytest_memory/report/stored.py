@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_memory.baseline_update import LevelChange, UpdateSummary
+from pytest_memory.report import words
 from pytest_memory.units import format_duration, format_size
 
 MAX_NAMES = 5  # of a kind; a thousand tests are a number, not a list
@@ -20,6 +21,7 @@ _SKIPPED = {
     "too-many-errors": "too many requests failed",
     "test-failed": "the test failed",
     "limit-broken": "a limit was broken",
+    "leak-inconclusive": "its leak test could not tell whether it leaks",
     "not-settled": "memory was still moving",
 }
 
@@ -30,7 +32,7 @@ def summary_lines(summary: UpdateSummary) -> list[str]:
     if summary.written:  # else the verdicts have said it
         lines.extend(_change(change) for change in summary.changes[:MAX_NAMES])
     for test_id, reason in summary.skipped[:MAX_NAMES]:
-        lines.append(f"  not stored: {test_id} ({_SKIPPED.get(reason, reason)})")
+        lines.append(f"  not stored: {test_id} ({_SKIPPED.get(reason) or words.reason_phrase(reason)})")
     if summary.pruned:
         lines.append(f"  removed: {_names(summary.pruned)}")
     if summary.gone:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pytest_memory.load.engine import Engine
@@ -65,6 +66,14 @@ async def serving(answer: Answer) -> AsyncIterator[AsyncioApp]:
         for task in app.connections:
             task.cancel()
         await asyncio.gather(*app.connections, return_exceptions=True)
+
+
+@contextmanager
+def nobody() -> Iterator[tuple[str, int]]:
+    """An address that refuses connections."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()
 
 
 def answer_after(seconds: float) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from support.asyncio_app import OK, answer_after, make_job, run_job, serving, step
+from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.messages import Abort, Save, Stage, Stream
 
@@ -68,6 +68,23 @@ def test_a_connection_that_is_closing_takes_no_new_request_with_it() -> None:
 
         assert outcome.errors == {}
         assert outcome.requests == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_kept_connection_knows_which_address_answers() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.02)) as app:
+            with nobody() as silent:
+                addresses = [silent, ("127.0.0.1", app.port)]
+                kept = make_job(app.port, Stage(concurrency=1, requests=1), addresses=addresses, keep_connections=True)
+                first = await run_job(kept)
+                more = make_job(app.port, Stage(concurrency=3, requests=9), addresses=addresses)
+                outcome = await run_job(more, clients=first.engine.clients)
+
+        assert first.errors == {}
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (9, {}, None)
+        assert app.most_under_way == 3
 
     asyncio.run(scenario())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.apps import is_gone, wait_until
+from support.asyncio_app import nobody
 from support.load_target import APPS, LoadTarget
 
 from pytest_memory.errors import ConfigError, LoadError
@@ -39,6 +40,17 @@ def test_a_plan_is_sent_exactly(load: LoadGenerator, target: LoadTarget) -> None
     # The numbers go on where the run before left off.
     load.run("/item/{n}", requests=100)
     assert target.counts()["distinct"] == 401
+
+
+def test_an_address_that_refuses_is_passed_over(
+    load: LoadGenerator, target: LoadTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with nobody() as silent:
+        monkeypatch.setattr(load._driver, "_resolve", lambda origin: [silent, ("127.0.0.1", target.port)])
+        result = load.locust("/health", requests=20, concurrency=2)
+
+    assert result.ok, result
+    assert target.counts()["requests"] == 20
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import hashlib
 import re
 from typing import Any
 
-from support.asyncio_app import Outcome, serving
+from support.asyncio_app import Outcome, nobody, serving
 
 from pytest_memory.load import LoadGenerator
 from pytest_memory.load.messages import Interval, Socket, Stage
@@ -50,8 +50,8 @@ async def dribble(writer: asyncio.StreamWriter, head: bytes) -> None:
 
 
 async def run_sockets(port: int, stage: Stage, **fields: Any) -> Outcome:
-    fields = {"timeout_s": 5.0, "interval_s": 60.0, "clean": False, **fields}
-    job = Socket(id=1, url=f"ws://app:{port}/", address=("127.0.0.1", port), stages=[stage], send=[], **fields)
+    fields = {"addresses": [("127.0.0.1", port)], "timeout_s": 5.0, "interval_s": 60.0, "clean": False, **fields}
+    job = Socket(id=1, url=f"ws://app:{port}/", stages=[stage], send=[], **fields)
     intervals: list[Interval] = []
     engine = SocketEngine(job, asyncio.get_running_loop(), intervals.append)
     done = await asyncio.wait_for(engine.run(), 8.0)
@@ -65,6 +65,19 @@ def test_iterations_are_connections() -> None:
 
         assert (outcome.requests, outcome.errors) == (5, {})
         assert len(app.heads) == 5
+
+    asyncio.run(scenario())
+
+
+def test_an_address_that_refuses_is_passed_over() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            with nobody() as silent:
+                addresses = [silent, ("127.0.0.1", app.port)]
+                stage = Stage(concurrency=3, requests=9)
+                outcome = await run_sockets(app.port, stage, addresses=addresses, receive=1)
+
+        assert (outcome.requests, outcome.errors, outcome.done.failure) == (9, {}, None)
 
     asyncio.run(scenario())
 

@@ -234,3 +234,4 @@ def test_websocket_jobs() -> None:
     assert job.send == [[b'{"id":"', Slot("n", "json"), b'"}'], [b"text ", Slot("n", "raw")]]
     assert (job.headers, job.subprotocols, job.hold_s) == (["a: b"], ["p"], 1.0)
     assert job.stages == [Stage(concurrency=10, requests=4)]
+    assert job.addresses == [("127.0.0.1", 9)]
