@@ -157,9 +157,11 @@ class Engine:
         return len(self.clients) if self.job.keep_connections and not self.stopped else 0
 
     async def _connect_first(self) -> tuple[str, str] | None:
-        """Find the address that answers, with a connection that the first client then uses."""
-        if any(client.transport is not None for client in self.clients):
-            return None
+        """Find the address that answers: that of a kept connection, or with one that the first client then uses."""
+        for client in self.clients:
+            if client.transport is not None and client.address is not None:
+                self._address = client.address
+                return None
         first = self._client(0)
         failure = ("connect", "no address")
         for address in self.job.addresses:
@@ -177,7 +179,7 @@ class Engine:
 
     async def open_connection(self, client: Client) -> None:
         """Connect; `Client.connection_made` is called before this returns.  Raises OSError, ssl.SSLError."""
-        host, port = self._address
+        host, port = client.address = self._address
         name = self.job.tls.server_name if self.job.tls else None
         if self.read_bytes_per_s is None:
             await self.loop.create_connection(lambda: client, host, port, ssl=self._tls, server_hostname=name)

@@ -77,7 +77,7 @@ class PlanClient:
         return elapsed_s
 
     def _connect(self) -> socket.socket:
-        sock: socket.socket = socket.create_connection(self._job.addresses[0], timeout=self._job.timeout_s)
+        sock = WORKER.addresses.connect(self._job.timeout_s)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None and self._job.tls is not None:
             sock = self._tls.wrap_socket(sock, server_hostname=self._job.tls.server_name)
