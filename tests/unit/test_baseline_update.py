@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytest_memory import baseline_update
 from pytest_memory.baseline import MAX_REPEATS, NO_BASELINE, Baseline, encode_baseline
 from pytest_memory.baseline_update import gone_ids, merge_baselines, prune_entries, update_baseline, why_not_storable
 from pytest_memory.model import Check, RunResult
+from pytest_memory.report.stored import summary_lines
 
 
 def stored(*results: RunResult) -> Baseline:
@@ -96,8 +98,11 @@ def test_a_metric_not_measured_this_time_is_kept() -> None:
     assert after.entries[TEST_ID].metrics["gc_count"] == before.entries[TEST_ID].metrics["gc_count"]
 
 
-def run_check(reason: str) -> Check:
-    return Check(metric="load", outcome="critical", reason=reason, source="run", unit="count")
+UNSURE = slope(5000, half=math.inf, outcome="inconclusive")
+
+
+def run_check(reason: str, outcome: Any = "critical") -> Check:
+    return Check(metric="load", outcome=outcome, reason=reason, source="run", unit="count")
 
 
 BROKEN = Check(metric="max_heap_growth", outcome="critical", reason="over-limit")
@@ -113,6 +118,11 @@ BREACH = Check(metric="baseline:heap_bytes", outcome="critical", reason="baselin
         (result(checks=[run_check("no-requests")], outcome="critical"), "no-requests"),
         (result(checks=[BROKEN], outcome="critical"), "limit-broken"),
         (result(leaks=[slope(5000, outcome="critical")], outcome="critical"), "limit-broken"),
+        (
+            result(leaks=[UNSURE], outcome="inconclusive"),
+            "leak-inconclusive",
+        ),
+        (result(checks=[run_check("app-restarted", "inconclusive")], outcome="inconclusive"), "app-restarted"),
         (replace(result(), test_outcome="failed"), "test-failed"),
         (replace(result(), test_outcome="rerun"), "test-failed"),
         (replace(result(checks=[BREACH], outcome="critical"), test_outcome="failed"), None),
@@ -125,6 +135,15 @@ def test_only_a_test_that_went_well_is_stored(measured: RunResult, reason: str |
     document, summary = update_baseline(NO_BASELINE, [measured])
     assert bool(document.entries) is (reason is None)
     assert summary.skipped == (() if reason is None else ((measured.test_id, reason),))
+
+
+def test_what_was_not_stored_is_said_with_its_reason() -> None:
+    unsure = result("a", leaks=[UNSURE], outcome="inconclusive")
+    restarted = result("b", checks=[run_check("app-restarted", "inconclusive")], outcome="inconclusive")
+    _, summary = update_baseline(NO_BASELINE, [unsure, restarted])
+    first, second = summary_lines(summary)
+    assert first == "  not stored: a (its leak test could not tell whether it leaks)"
+    assert second.startswith("  not stored: b (the app restarted while it was measured")
 
 
 def test_entries_of_deleted_tests_are_listed_and_removed_only_when_asked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,12 @@ def test_worker_heaps_count() -> None:
 def test_a_leak_test_brings_its_interval() -> None:
     reading = metrics.read_metrics(result(leaks=[slope(3.5, half=2)]))["heap_bytes_per_unit"]
     assert (reading.value, reading.low, reading.high) == (3.5, 1.5, 5.5)
+
+
+def test_an_interval_that_is_not_known_is_no_reading() -> None:
+    short = replace(slope(5000, outcome="inconclusive"), reason="too-short", low=-math.inf, high=math.inf)
+    reading = metrics.read_metrics(result(leaks=[short]))["heap_bytes_per_unit"]
+    assert (reading.value, reading.low, reading.high) == (50, None, None)  # what was added by the work that was done
 
 
 @pytest.mark.parametrize(

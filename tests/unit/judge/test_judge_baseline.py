@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -197,6 +198,13 @@ def test_a_wide_interval_is_never_significant_by_default() -> None:
     )
     assert wide["heap_bytes_per_unit"].reason == "baseline-uncertain"
     assert wide["heap_bytes"].limit_text == ""  # a rate fits no size: derived there
+
+
+def test_an_infinite_interval_hides_no_growth() -> None:
+    short = replace(slope(5000, half=math.inf, outcome="inconclusive"), reason="too-short")
+    check = judged(result(leaks=[short], growth=10 * MB), result(leaks=[slope(2)]))["heap_bytes_per_unit"]
+    assert (check.outcome, check.reason) == ("critical", "baseline-breach")
+    assert math.isfinite(float(check.detail["tolerance"]))
 
 
 def test_a_metric_of_its_own_tolerance() -> None:
