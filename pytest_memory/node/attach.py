@@ -34,6 +34,10 @@ _FETCH_TIMEOUT_S = 2.0
 _SIGNAL_TIMEOUT_S = 3.0  # the inspector opens within milliseconds, from a thread that a busy loop does not hold up
 _POLL_S = 0.02
 _SIGNAL_INTERVAL_S = 0.5
+_START_TOLERANCE_S = 2.0  # the kernel and node round, and start node's clock a moment apart; clocks are stepped
+# When it started, in seconds since 1970: by the clock as it is now, and as it was then.  A clock that was stepped since
+# shifts the one, a machine that slept (which the uptime leaves out) the other.
+_WHO = "[process.pid, Date.now() / 1e3 - process.uptime(), (globalThis.performance?.timeOrigin ?? 0) / 1e3]"
 _QUIET_FLAG = re.compile(r"--inspect-(?:port|publish-uid)")  # open nothing by themselves
 _INSPECT_PORT_FLAG = re.compile(r"--inspect-port=(?:.*:)?(\d+)")
 
@@ -66,7 +70,7 @@ class Attachment:
         self._found: dict[int, str | InspectorError] = {}
         pid, ws_url = self._locate(target)
         with InspectorClient.connect(ws_url) as client:
-            told_pid = client.evaluate("process.pid")
+            told_pid, *started_s = client.evaluate(_WHO)
             if pid is not None and told_pid != pid:
                 raise InspectorError(
                     f"the inspector at hand belongs to pid {told_pid}, not to {pid}", slug="inspector-refused"
@@ -74,6 +78,8 @@ class Attachment:
             if spec.precise:
                 client.evaluate(_PRECISE)
         self._app = _local_process(told_pid, spec.label)
+        if pid is None and not _is_same(self._app, parse_ws_url(ws_url)[1], started_s):
+            raise _elsewhere(spec.label, told_pid, f"pid {told_pid} of this machine is not known to be it")
         self._found[told_pid] = ws_url
         self._tree = ProcessTree(told_pid, None)
         for process in self.processes():
@@ -336,11 +342,30 @@ def _local_process(pid: int, label: str) -> psutil.Process:
     try:
         return psutil.Process(pid)
     except psutil.Error as error:
-        raise AppError(
-            f"{label!r} is pid {pid} where it runs, and this machine has no such process",
-            slug="app-not-found",
-            hint="run the tests where the app runs: its RSS and its processes can only be read there",
-        ) from error
+        raise _elsewhere(label, pid, "this machine has no such process") from error
+
+
+def _elsewhere(label: str, pid: int, why: str) -> AppError:
+    return AppError(
+        f"{label!r} is pid {pid} where it runs, and {why}",
+        slug="app-not-found",
+        hint="run the tests where the app runs (in its container): its RSS and its processes can only be read there",
+    )
+
+
+def _is_same(process: psutil.Process, inspector_port: int, started_s: Iterable[float]) -> bool:
+    """Whether a process of this machine is the app that an inspector named by its pid.
+
+    A container counts its own pids, and pid 1 is there on every machine.  It is the app if it listens at the
+    inspector's port, or runs node and started within _START_TOLERANCE_S of when the app says that it did.  (A shell
+    that becomes node by exec is older than node; such an app is known by its port.)"""
+    if inspector_port in listening_ports(process):
+        return True
+    try:
+        created_s = process.create_time()
+    except psutil.Error:
+        return False
+    return is_node_process(process) and any(abs(created_s - one) <= _START_TOLERANCE_S for one in started_s)
 
 
 def warn_unless_loopback(host: str) -> None:

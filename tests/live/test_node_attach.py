@@ -15,6 +15,8 @@ import psutil
 import pytest
 from support.apps import APPS, choose_adjacent_ports, wait_until
 
+from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.cdp.transport import fetch_inspector_urls
 from pytest_memory.errors import AppError, ConfigError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.attach import find_or_open_inspector
 from pytest_memory.node.discover import listening_ports
@@ -129,6 +131,45 @@ def test_by_the_ws_url_of_its_inspector(run_foreign: RunForeign, attach: Attach)
     app = attach(inspector_url(foreign), url="http://127.0.0.1:1/base")
     assert app.pid == foreign.pid
     assert app.url == "http://127.0.0.1:1/base"
+
+
+def pretend(foreign: Foreign, pid: int) -> str:
+    """Have a foreign app speak as one in a container does, whose pid is another process's here; its inspector."""
+    address = inspector_url(foreign).removeprefix("ws://").partition("/")[0]
+    with InspectorClient.connect(fetch_inspector_urls(*_host_port(address), timeout_s=2.0)[0]) as client:
+        client.evaluate(
+            f"Object.defineProperty(process, 'pid', {{ value: {pid} }}); process.uptime = () => 1000;"
+            "Object.defineProperty(performance, 'timeOrigin', { value: 0 }); 0"
+        )
+    return address
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.partition(":")
+    return host, int(port)
+
+
+def test_the_pid_an_app_has_in_its_container_is_not_taken_for_ours(run_foreign: RunForeign, attach: Attach) -> None:
+    other = run_foreign()
+    for pid in (1, other.pid, 2**22 + 1):
+        address = pretend(run_foreign("hello.js", "--inspect=127.0.0.1:0"), pid)
+        with pytest.raises(AppError, match=f"is pid {pid} where it runs, and") as error:
+            attach(address)
+        assert error.value.slug == "app-not-found"
+        assert "in its container" in str(error.value.hint)
+
+
+def test_a_local_app_is_known_by_its_start_or_by_its_port(
+    run_foreign: RunForeign, attach: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its port where a shell became node long after it was started; by its start where ports cannot be seen."""
+    foreign = run_foreign("hello.js", "--inspect=127.0.0.1:0")
+    url = inspector_url(foreign)
+    with monkeypatch.context() as patched:
+        patched.setattr("pytest_memory.node.attach._START_TOLERANCE_S", -1.0)
+        assert attach(url).pid == foreign.pid
+    monkeypatch.setattr("pytest_memory.node.attach.listening_ports", lambda process: set())
+    assert attach(url).pid == foreign.pid
 
 
 def test_by_pid_uses_an_inspector_that_is_already_open(run_foreign: RunForeign, attach: Attach) -> None:
