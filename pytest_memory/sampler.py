@@ -314,8 +314,10 @@ class _Watch:
             return None
         if self._late is not None:
             return self._late  # asked while the loop was blocked; its answer holds the collections since then
-        # An attached inspector keeps every logged object alive: let go before looking.
-        inspector.submit("Runtime.discardConsoleEntries")
+        if full:
+            # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not each
+            # time, for it costs the app as much as the look itself.
+            inspector.submit("Runtime.discardConsoleEntries")
         self._asked_at = time.monotonic()
         return inspector.submit(
             "Runtime.evaluate",

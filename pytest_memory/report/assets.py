@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -19,6 +20,8 @@ from markupsafe import Markup
 from pytest_memory.report import series
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 160, 28
+# (function(root, factory) {…} (typeof self !== "undefined" ? self : this, () => {…}));
+_FACTORY = re.compile(r"(?P<head>.{,2000}?\bthis, ?)(?P<factory>\(\) ?=> ?\{.*\})(?P<tail>\)\);\s*)", re.DOTALL)
 
 
 @cache
@@ -51,7 +54,17 @@ def plotly_script() -> str:
     """plotly's own script, about 4.8 MB: once a document, never once a figure."""
     from plotly.offline import get_plotlyjs
 
-    return str(get_plotlyjs()).replace("</script", "<\\/script")
+    return compiled_at_once(str(get_plotlyjs())).replace("</script", "<\\/script")
+
+
+def compiled_at_once(script: str) -> str:
+    """The script with the one function that holds all of it in parentheses, where it has plotly's frame.
+
+    V8 first only skims a function that is passed on, and reads it again when it is called; one in parentheses it
+    compiles at once (https://v8.dev/blog/preparser#pife).  Skimming 4.8 MB is a fifth of the time a report takes to
+    open."""
+    framed = _FACTORY.fullmatch(script)
+    return "".join((framed["head"], "(", framed["factory"], ")", framed["tail"])) if framed else script
 
 
 def inline(text: str) -> Markup:

@@ -42,7 +42,7 @@ window.pytestMemory = (() => {
     element.replaceChildren();
     element.pytestMemoryLayout = layout;
     mounted.add(element);
-    window.Plotly.newPlot(element, figure.data, dressed(element, layout), config);
+    return window.Plotly.newPlot(element, figure.data, dressed(element, layout), config);
   }
 
   // The page's colours changed: dress every figure again, keeping what the reader zoomed to.

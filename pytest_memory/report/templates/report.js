@@ -15,7 +15,7 @@
     }
     test.dataset.seen = "yes";
     const figures = JSON.parse(block.textContent);
-    for (const place of all(".plot", test)) window.pytestMemory.mount(place, figures[place.dataset.figure]);
+    return Promise.all(all(".plot", test).map((place) => window.pytestMemory.mount(place, figures[place.dataset.figure])));
   }
   for (const test of tests) test.addEventListener("toggle", () => mountFigures(test));
 
@@ -76,7 +76,8 @@
   theme.addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; recolor(); });
   dark.addEventListener("change", recolor);
   nameTheme();
-  for (const test of tests) mountFigures(test); // dressed as they are drawn: recolouring would draw them a second time
+  // Dressed as they are drawn: recolouring would draw them a second time.  The mark says how long opening took.
+  Promise.all(tests.map(mountFigures)).then(() => performance.mark("pytest-memory-drawn"));
 
   // Paper is white, and nobody can open a section on it.  A hundred charts are a book: more stay as small drawings.
   let before = null;
