@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         output.line(f"  {'would write' if arguments.dry_run else 'written'}  {name}")
     if project.build:
         output.line(f"build the app first: {project.build}")
+    output.line(f"it loads {project.path}; where your app answers another path, change PATH in {scaffold.TEST_FILE}")
     output.line(f"then: pytest {directory / scaffold.TEST_FILE}")
     output.json(
         {

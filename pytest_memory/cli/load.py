@@ -82,8 +82,10 @@ def _run_options(arguments: argparse.Namespace, context: Context) -> dict[str, A
         options["duration"] = settings["load_duration"]
         ramps = True
     if ramps:
-        # A ramp longer than the run would never reach the connections that were asked for.
-        longest = settings["load_duration"] / 2 if settings.source("load_ramp_up") == "default" else float("inf")
+        # A ramp longer than the run would never reach the connections that were asked for.  One named in this command
+        # is refused for that; one that a file or the defaults have for all runs is shortened.
+        shortened = arguments.requests is None and settings.source("load_ramp_up") != "option"
+        longest = settings["load_duration"] / 2 if shortened else float("inf")
         options["ramp_up"] = min(settings["load_ramp_up"], longest)
     for name in ("rate", "max_error_rate"):
         if getattr(arguments, name) is not None:

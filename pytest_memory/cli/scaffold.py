@@ -147,6 +147,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PATH = {path}  # what is loaded: change it to a path that your app answers
 
 pytestmark = pytest.mark.node_app(
     {json.dumps(project.command)}, cwd=str(ROOT), env={{"NODE_ENV": "production"}}, ready={json.dumps(project.ready)}
@@ -156,13 +157,13 @@ pytestmark = pytest.mark.node_app(
 @pytest.mark.max_heap_growth("50MB")
 def test_memory_under_load(node_app, memory_monitor, load_generator):
     """Settled heap growth over a load run stays below the limit."""
-    load_generator.run({path}, requests=2000, concurrency=10)
+    load_generator.run(PATH, requests=2000, concurrency=10)
 
 
 @pytest.mark.no_leaks("100B/request")
 def test_requests_do_not_leak(node_app, memory_monitor, load_generator):
     """Memory does not grow with the number of requests served."""
-    memory_monitor.leak_test(lambda: load_generator.run({path}, requests=200, concurrency=10))
+    memory_monitor.leak_test(lambda: load_generator.run(PATH, requests=200, concurrency=10))
 '''
 
 

@@ -126,7 +126,8 @@ def _require_script(cwd: str, script: str) -> None:
         raise ConfigError(
             f"node_app: the script is {script!r}, and {cwd} has no such file",
             slug="config-app",
-            hint="the path is taken from cwd, which is the directory pytest was started in unless given",
+            hint="name another cwd=..., or a path from there; unless given, a marker's cwd is the directory of its "
+            "test file, else it is where the command was started",
         )
 
 

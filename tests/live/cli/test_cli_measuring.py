@@ -140,6 +140,16 @@ def test_load_for_a_time(running: RunningApp, tmp_path: Path) -> None:
     assert 1.0 < result.load[0].duration_s < 4.0
 
 
+def test_load_shortens_a_ramp_of_the_file_but_refuses_one_of_the_command(running: RunningApp, tmp_path: Path) -> None:
+    (tmp_path / "memory-config.json").write_text('{"loadTest": {"rampUp": 5000}}')
+    target = ("-u", f"{running.url}/drop?n=1", "-c", "2", "-d", "1000")
+    done = run_command("load", *target, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    refused = run_command("load", *target, "-r", "5000", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "longer than the duration" in refused.stderr
+
+
 def test_load_exact_number_of_several_paths_as_json(tmp_path: Path) -> None:
     done = run_command(
         "load", "--app", APP, "-p", "/drop?n=1", "-p", "POST /", "--data", '{"a": 1}', "-H", "X-A: b", "-n", "300",
