@@ -376,6 +376,8 @@ def _headline(result: RunResult) -> str:
 _SHORT_REASONS = {
     "app-died": "app died",
     "app-restarted": "app restarted",
+    "inspector-lost": "inspector lost",
+    "processes-ended": "process ended",
     "no-requests": "no requests",
     "load-app-died": "load ended early",
     "load-stalled": "load stalled",

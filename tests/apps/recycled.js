@@ -1,22 +1,28 @@
-// A cluster of one whose worker is replaced when it ends: /keep?bytes=N keeps N bytes, /end ends the worker, and so does
-// every request after the first LIFE (environment) ones.
+// A cluster of one whose worker is replaced in time: /keep?bytes=N keeps N bytes, /end replaces the worker, and so does
+// the request numbered LIFE (environment) of each.  The new one listens before the old one leaves: no request is lost.
 'use strict';
 const cluster = require('cluster');
 if (cluster.isPrimary) {
   cluster.fork();
-  cluster.on('exit', () => cluster.fork());
+  cluster.on('message', (old) => cluster.fork().once('listening', () => old.disconnect()));
 } else {
   const life = Number(process.env.LIFE ?? Infinity);
   const kept = [];
   let count = 0;
-  require('http').createServer((request, response) => {
+  let ending = false;
+  const server = require('http').createServer((request, response) => {
     count += 1;
     const url = new URL(request.url, 'http://localhost');
     if (url.pathname === '/keep') kept.push(new Array(Math.floor(Number(url.searchParams.get('bytes')) / 8)).fill(count + 0.5));
-    if (url.pathname === '/end' || count >= life) {
-      response.setHeader('connection', 'close');
-      response.on('close', () => process.exit(0));
+    if (!ending && (url.pathname === '/end' || count >= life)) {
+      ending = true;
+      process.send('replace me');
     }
+    if (ending) response.setHeader('connection', 'close');
     response.end(String(process.pid));
   }).listen(Number(process.env.PORT), '127.0.0.1');
+  process.on('disconnect', () => {
+    server.closeIdleConnections?.();
+    setTimeout(() => process.exit(0), 200);
+  });
 }
