@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.apps import APPS, leftovers, marked_processes, wait_until
+from support.apps import APPS, leftovers, marked_processes, node_under_test, wait_until
 
 from pytest_memory.errors import ConfigError
-from pytest_memory.node.command import find_node
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
 
@@ -25,7 +24,7 @@ from pytest_memory.node.spec import AppSpec
 def node() -> str:
     """Path of the node binary under test."""
     try:
-        return find_node(os.environ.get("PYTEST_MEMORY_TEST_NODE"))
+        return node_under_test()
     except ConfigError as error:
         pytest.skip(str(error))
 

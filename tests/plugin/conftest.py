@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.apps import node_under_test
 
 from pytest_memory.errors import ConfigError
-from pytest_memory.node.command import find_node
 
 QUIET_NEIGHBOURS = ("-p", "no:randomly")  # installed for its own test; everywhere else tests run as written
 APPS = Path(__file__).parent.parent / "apps"
@@ -49,7 +48,7 @@ class Project:
 @pytest.fixture(scope="session")
 def node_binary() -> str:
     try:
-        return find_node(os.environ.get("PYTEST_MEMORY_TEST_NODE"))
+        return node_under_test()
     except ConfigError as error:
         pytest.skip(str(error))
 

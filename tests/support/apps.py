@@ -12,9 +12,15 @@ from pathlib import Path
 
 import psutil
 
-from pytest_memory.node.command import ANNOUNCE_VARIABLE
+from pytest_memory.node.command import ANNOUNCE_VARIABLE, find_node
 
 APPS = Path(__file__).parent.parent / "apps"
+
+
+def node_under_test() -> str:
+    """Path of the node binary to test with: the one PYTEST_MEMORY_TEST_NODE names, else the one the package finds, on
+    PATH or in the 'node' extra's package.  Raises ConfigError when there is none."""
+    return find_node(os.environ.get("PYTEST_MEMORY_TEST_NODE"))
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> bool:

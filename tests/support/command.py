@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.apps import node_under_test
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parents[1] / "apps"
@@ -62,12 +63,11 @@ class RunningApp:
 @contextlib.contextmanager
 def run_app(script: Path) -> Iterator[RunningApp]:
     """Start ``node --inspect script`` as anybody would, without this package, until the block ends."""
-    node = os.environ.get("PYTEST_MEMORY_TEST_NODE") or shutil.which("node") or "node"
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
     process = subprocess.Popen(
-        [node, "--inspect=127.0.0.1:0", str(script)],
+        [node_under_test(), "--inspect=127.0.0.1:0", str(script)],
         env=environment(PORT=str(port)),
         stderr=subprocess.PIPE,
         text=True,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.apps import node_under_test
 from support.command import APPS, RunningApp, run_app, run_command
 
 from pytest_memory import store
@@ -60,14 +61,14 @@ def seen_by(place: Path) -> dict[str, object]:
 
 def started(port: int) -> tuple[str, ...]:
     """The flags that say how an app is started."""
-    node = shutil.which("node") or "node"
+    node = node_under_test()
     how = ("--cwd", "app", "--port", str(port), "--ready", "/health", "--node", node)
     return ("--app", "server.js", *how, "--config", "settings.json")
 
 
 def assert_started_so(place: Path, port: int) -> None:
     found = seen_by(place)
-    node = shutil.which("node") or "node"
+    node = node_under_test()
     assert (found["cwd"], found["port"]) == (str(place / "app"), port)
     assert Path(str(found["node"])).samefile(node)
     assert "GET /health - " in found["seen"]  # type: ignore[operator]
