@@ -32,6 +32,22 @@ class Command:
     epilog: str = ""
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """The parser of one command: what it does not know is its own error, not that of the whole program."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """As argparse's, but ends the process with status 2 and the flag that may be meant when any is unknown."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            import difflib  # only a mistake needs it
+
+            meant = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"{self.prog} --help names what it takes"
+            # Its usage, a screen long, would only hide this.
+            self.exit(2, f"{self.prog}: error: unrecognized arguments: {' '.join(unknown)}\n  hint: {hint}\n")
+        return known, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``pytest-memory``."""
     parser = argparse.ArgumentParser(
@@ -41,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser)
     for command in COMMANDS:
         sub = commands.add_parser(
             command.name,

@@ -55,7 +55,11 @@ def collect(source: Path, context: Context) -> ResultDocument:
 
 def _result_files(source: Path) -> Iterator[Path]:
     if not source.exists():
-        raise ResultFormatError(f"{source} does not exist; expected a directory or a file", slug="result-not-a-file")
+        raise ResultFormatError(
+            f"{source} does not exist; expected a directory or a file",
+            slug="result-not-a-file",
+            hint="results are written by -o FILE of each tool, or by pytest --memory-json and --memory-results",
+        )
     if source.is_file():
         yield source
         return

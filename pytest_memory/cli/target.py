@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pytest_memory.cli.arguments import DEFAULT_URL
-from pytest_memory.errors import ConfigError
+from pytest_memory.errors import AppError, ConfigError
 from pytest_memory.node.spec import AppSpec
 
 if TYPE_CHECKING:
@@ -56,7 +56,13 @@ def open_app(arguments: argparse.Namespace, settings: Settings) -> Iterator[Node
     spec = app_spec(arguments, settings)
     from pytest_memory.node.process import NodeApp
 
-    with NodeApp.start(spec) as app:
+    try:
+        started = NodeApp.start(spec)
+    except AppError as error:
+        if error.slug == "app-not-found" and spec.attach == DEFAULT_URL and not arguments.url:
+            error.hint = "no app was named: start one with --app COMMAND, or name one with -u, --pid or --inspector"
+        raise
+    with started as app:
         yield app
 
 

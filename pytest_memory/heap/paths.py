@@ -123,7 +123,7 @@ def _fold(graph: HeapGraph, way: list[tuple[int, int]]) -> list[tuple[str, str]]
     steps: list[tuple[str, str]] = []
     pending = ""
     for at, (edge, node) in enumerate(way):
-        text = _edge_text(graph, edge)
+        text = _edge_text(graph, way[at - 1][1] if at else graph.root, edge)
         is_context = snapshot.strings[int(snapshot.node_name[node])].startswith("system / Context")
         is_last = at == len(way) - 1
         if (int(snapshot.node_type[node]) in folded_types or is_context) and not is_last:
@@ -135,7 +135,7 @@ def _fold(graph: HeapGraph, way: list[tuple[int, int]]) -> list[tuple[str, str]]
     return steps
 
 
-def _edge_text(graph: HeapGraph, edge: int) -> str:
+def _edge_text(graph: HeapGraph, owner: int, edge: int) -> str:
     if edge < 0:
         return ""
     snapshot = graph.snapshot
@@ -144,7 +144,7 @@ def _edge_text(graph: HeapGraph, edge: int) -> str:
     if kind in ("element", "hidden"):
         return reference(kind, name)
     text = snapshot.strings[name]
-    return f"[{printable(text, 60)}]" if kind == "property" and _is_dictionary(graph, edge) else reference(kind, text)
+    return f"[{printable(text, 60)}]" if kind == "property" and _is_dictionary(graph, owner) else reference(kind, text)
 
 
 def edge_between(graph: HeapGraph, owner: int, node: int) -> str:
@@ -152,12 +152,11 @@ def edge_between(graph: HeapGraph, owner: int, node: int) -> str:
     snapshot = graph.snapshot
     first, stop = int(snapshot.first_edge[owner]), int(snapshot.first_edge[owner + 1])
     edges = first + np.flatnonzero(snapshot.edge_to[first:stop] == node)
-    return _edge_text(graph, int(edges[0])) if len(edges) else ""
+    return _edge_text(graph, owner, int(edges[0])) if len(edges) else ""
 
 
-def _is_dictionary(graph: HeapGraph, edge: int) -> bool:
+def _is_dictionary(graph: HeapGraph, owner: int) -> bool:
     snapshot = graph.snapshot
-    owner = int(np.searchsorted(snapshot.first_edge, edge, side="right")) - 1
     if snapshot.first_edge[owner + 1] - snapshot.first_edge[owner] < _DICTIONARY_EDGES:
         return False
     return snapshot.strings.raw(int(snapshot.node_name[owner])) == b"Object"

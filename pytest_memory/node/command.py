@@ -91,7 +91,7 @@ def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
     """
     cwd = os.path.abspath(spec.cwd or os.curdir)
     if not os.path.isdir(cwd):
-        raise ConfigError(f"node_app: cwd is {spec.cwd!r}; expected an existing directory", slug="config-app")
+        raise ConfigError(f"the app's cwd is {spec.cwd!r}; expected an existing directory", slug="config-app")
     words = spec.argv(port)
     first = words[0]
     path = _search_path(spec)
@@ -124,10 +124,10 @@ def _is_plain_file(cwd: str, word: str) -> bool:
 def _require_script(cwd: str, script: str) -> None:
     if not os.path.isfile(os.path.join(cwd, script)):
         raise ConfigError(
-            f"node_app: the script is {script!r}, and {cwd} has no such file",
+            f"the app's script is {script!r}, and {cwd} has no such file",
             slug="config-app",
-            hint="name another cwd=..., or a path from there; unless given, a marker's cwd is the directory of its "
-            "test file, else it is where the command was started",
+            hint="name another cwd (of the marker, or --cwd), or a path from there; unless given, a marker's cwd is the "
+            "directory of its test file, else it is where the command was started",
         )
 
 
@@ -135,7 +135,7 @@ def _find_program(spec: AppSpec, cwd: str, word: str) -> str:
     found = shutil.which(os.path.join(cwd, word) if os.path.dirname(word) else word, path=_search_path(spec))
     if not found:
         raise ConfigError(
-            f"node_app: the command is {spec.label!r}, and {word!r} is not an executable on PATH or in {cwd}",
+            f"the app's command is {spec.label!r}, and {word!r} is not an executable on PATH or in {cwd}",
             slug="config-app",
         )
     return found

@@ -93,7 +93,7 @@ def test_an_app_that_cannot_be_started_is_said_once(project) -> None:
     output.fnmatch_lines(["ConfigError[[]config-app[]]*'nope.js'*"])
     # pytest's own list at the end repeats it, whole where CI is set and cut off where not.
     told = output.str().partition("short test summary info")[0]
-    assert told.count("the script is 'nope.js'") == 1
+    assert told.count("the app's script is 'nope.js'") == 1
     assert "During handling" not in told
 
 
