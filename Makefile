@@ -15,6 +15,8 @@ NODE_MAJORS ?= 20 22 24
 # A sample that needs no npm package: heap, external memory, descriptors and look-alikes; eight runs, a few minutes.
 CORPUS_SLICE ?= mis-latency-samples,mis-buffer-slice-retained,mis-fd-error-path,ok-plain-http,ok-ring-buffer-frames
 PYTEST_ARGS ?=
+# Tests beside each other: they mostly wait for apps.  0 runs them one by one.
+TEST_JOBS ?= 2
 
 .PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench bench-load clean
 help:
@@ -35,9 +37,10 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	cd examples/quickstart && ../../$(PY) -m pytest --memory-baseline=baseline.json --html=report.html \
 		--self-contained-html --memory-report=memory-report.html $(PYTEST_ARGS)
+	@echo "To look at: examples/quickstart/report.html (pytest-html) and examples/quickstart/memory-report.html"
 
 test: $(STAMP)
-	$(PY) -m pytest -m "not browser" $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not browser" -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-browser: $(STAMP)
 	$(PY) -m pip install -q --disable-pip-version-check --group browser

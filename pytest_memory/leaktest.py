@@ -107,8 +107,9 @@ def next_step(plan: LeakPlan, history: History) -> Step:
         return _work(plan, history, plan.round_s)
     estimates = _estimates(plan, history)
     unsettled = [estimate for estimate in estimates if estimate.outcome != "pass"]
-    # What has grown for the whole time is not left unjudged for the want of a rest.
-    in_time = history.elapsed_s < plan.max_duration_s + _OVERTIME_RESTS * plan.rest_s
+    # What has grown for the whole time is not left unjudged for the want of a rest, or of a rest's last seconds.
+    overtime_s = _OVERTIME_RESTS * plan.rest_s
+    in_time = history.elapsed_s < plan.max_duration_s + overtime_s or 0.0 < _resting_s(history.rounds) < overtime_s
     if history.rounds[-1].idle and in_time and any(_goes_on(plan, history.rounds, one.kind) for one in unsettled):
         return Rested(_REST_STEP_S)  # half a rest proves nothing, neither way
     if _decided(estimates):
@@ -206,6 +207,13 @@ def _needs_rest(plan: LeakPlan, history: History, doubtful: Sequence[LeakEstimat
         return False
     patience_s = plan.pass_after_s if reasons & _REST_REMOVES else plan.leak_after_s
     return work_s >= patience_s and bool(reasons & (_REST_REMOVES | _REST_MAY_REMOVE))
+
+
+def _resting_s(rounds: Sequence[Round]) -> float:
+    """How long the rest under way lasts already, its readings included; 0.0 while there is none."""
+    last = rounds[-1]
+    resting = list(itertools.takewhile(lambda one: one.idle, reversed(rounds)))
+    return last.end_s + last.memory.duration_s - resting[-1].start_s if resting else 0.0
 
 
 def _work_since_rest_s(rounds: Sequence[Round]) -> float:

@@ -35,7 +35,7 @@ class Command:
 class _CommandParser(argparse.ArgumentParser):
     """The parser of one command: what it does not know is its own error, not that of the whole program."""
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, but ends the process with status 2 and the flag that may be meant when any is unknown."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:

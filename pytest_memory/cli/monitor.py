@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             table.status = "settling"
             monitor.stop()
         result = runner.judge_monitor(monitor, "monitor", settings, tool="monitor")
+    if app.spec.command is not None:
+        context.output.note("note: nobody sent requests to the app; pytest-memory stress loads it while it watches")
     return finish(context, [result], arguments.output)
 
 

@@ -84,13 +84,14 @@ class LeakPlan:
     # Earliest believable "does not leak".
     min_rounds: int = 10
     # Of an app that is slow, or that its leak has slowed down, rounds are few but long: with this many units in them,
-    # and `leak_after_long_s` of work, as few do as an interval needs.
+    # and `leak_after_long_s` of time, as few do as an interval needs.
     few_rounds_units: float = 5000.0
     pass_after_s: float = 8.0
     pass_after_units: int = 10_000
     pass_after_long_s: float = 20.0
     # Earliest believable "leaks": caches of ten thousand entries and lifetimes of ten seconds are over by then.
-    # Slow apps cannot do that much; for them time must do, and what grows very fast is sure (or too big) sooner.
+    # Slow apps, or those that their leak slows down, cannot do that much; for them time must do, that of the readings
+    # included.  What grows very fast is sure (or too big) sooner.
     leak_after_s: float = 20.0
     leak_after_units: int = 30_000
     leak_after_long_s: float = 60.0
@@ -257,7 +258,7 @@ def _doubt(trend: Trend, limit: float) -> str:
 def _enough_rounds(series: Series, plan: LeakPlan) -> bool:
     if len(series.load) >= plan.min_rounds:
         return True
-    return series.load_s >= plan.leak_after_long_s and series.units >= plan.few_rounds_units
+    return series.lasted_s >= plan.leak_after_long_s and series.units >= plan.few_rounds_units
 
 
 def _worked_enough_to_pass(series: Series, plan: LeakPlan) -> bool:
@@ -274,7 +275,7 @@ def _worked_enough_to_fail(series: Series, plan: LeakPlan) -> bool:
         if plan.heap_limit_bytes and series.kind == "heap":
             ceiling = min(ceiling, 0.4 * plan.heap_limit_bytes)
         much = series.growth >= ceiling
-    if much or series.load_s >= plan.leak_after_long_s:
+    if much or series.lasted_s >= plan.leak_after_long_s:
         return True
     return series.load_s >= plan.leak_after_s and series.units >= plan.leak_after_units
 

@@ -66,13 +66,15 @@ class Series:
     """One kind of memory over a leak test.
 
     ``before`` is the reading from before any work, where there is one; ``start`` that after the warm-up (no work
-    counted yet); ``load`` those after rounds of work; ``rests`` what was seen while the app was left alone."""
+    counted yet); ``load`` those after rounds of work; ``rests`` what was seen while the app was left alone.
+    ``load_s`` is the time it worked, ``lasted_s`` that and the readings in between: what expires does so in both."""
 
     kind: MemoryKind
     start: float
     load: tuple[Point, ...]
     rests: tuple[Rest, ...] = ()
     load_s: float = 0.0
+    lasted_s: float = 0.0
     before: float | None = None
 
     @property
@@ -94,6 +96,7 @@ class _Builder:
     start: float
     units: float = 0.0
     load_s: float = 0.0
+    lasted_s: float = 0.0
     last: float = 0.0
     load: list[Point] = field(default_factory=list)
     rests: list[Rest] = field(default_factory=list)
@@ -109,6 +112,7 @@ class _Builder:
         self.end_rest()
         self.units += one.units
         self.load_s += one.end_s - one.start_s
+        self.lasted_s += one.end_s - one.start_s + one.memory.duration_s
         self.last = value
         self.load.append((self.units, value))
 
@@ -138,5 +142,6 @@ def read_series(rounds: Sequence[Round], kind: MemoryKind, *, before: Round | No
         load=tuple(builder.load),
         rests=tuple(builder.rests),
         load_s=builder.load_s,
+        lasted_s=builder.lasted_s,
         before=None if before is None else read(before.memory),
     )

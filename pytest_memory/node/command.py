@@ -126,8 +126,8 @@ def _require_script(cwd: str, script: str) -> None:
         raise ConfigError(
             f"the app's script is {script!r}, and {cwd} has no such file",
             slug="config-app",
-            hint="name another cwd (of the marker, or --cwd), or a path from there; unless given, a marker's cwd is the "
-            "directory of its test file, else it is where the command was started",
+            hint="name another cwd (of the marker, or --cwd), or a path from there; unless given, a marker's cwd is "
+            "the directory of its test file, else it is where the command was started",
         )
 
 

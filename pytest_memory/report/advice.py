@@ -214,6 +214,8 @@ def _evidence_number(key: str, value: int | float) -> str:
     name, _, measure = key.rpartition("_")
     if measure == "bytes":
         return f"{words.spoken(name)} {format_size(value)}"
+    if key == "t_s":
+        return f"{format_duration(value)} after the start"
     if measure == "s":
         return f"{words.spoken(name)} {format_duration(value)}"
     if measure == "percent":

@@ -118,9 +118,9 @@ def test_snapshots_of_a_leak_found_do_not_take_the_place_of_the_tests_own(alloca
         import pytest
 
         @pytest.mark.no_leaks("100B/request")
-        def test_sessions(node_app, memory_monitor, heap_snapshot):
+        def test_sessions(memory_monitor, load_generator, heap_snapshot):
             heap_snapshot("before")
-            memory_monitor.leak_test(lambda: node_app.client.get("/keep?n=5"))
+            memory_monitor.leak_test(lambda: load_generator.run("/keep?n=1", requests=500, concurrency=2))
     """)
     result = allocating.run("--memory-results=memory-results", "--memory-snapshot-compression=gzip")
     result.assert_outcomes(failed=1)

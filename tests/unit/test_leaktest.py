@@ -277,6 +277,19 @@ def test_the_same_history_gives_the_same_step() -> None:
     assert next_step(LeakPlan(), half) == next_step(LeakPlan(), half)
 
 
+@pytest.mark.parametrize("settle_s", [0.5, 2.5, 4.0])
+@pytest.mark.parametrize("slowing_units", [2_000, 5_000])
+def test_a_leak_that_slows_the_app_down_is_found_in_time(slowing_units: int, settle_s: float) -> None:
+    """Timers never cleared: each request makes the next one slower, and readings, and there is still time to rest."""
+    app = SimulatedApp(
+        retained=leak(300), rate=1500, portion=2000, slowing_units=slowing_units, settle_s=settle_s, noise_bytes=40_000
+    )
+    for seed in range(5):
+        stop, history = simulate(app, seed=seed)
+        assert heap_of(stop).outcome == "critical", (stop.reason, history.elapsed_s)
+        assert history.elapsed_s < 120
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kept=st.lists(st.floats(0, 1e7), min_size=3, max_size=30),

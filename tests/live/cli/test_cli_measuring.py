@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -308,3 +309,12 @@ def test_nobody_listens(tmp_path: Path) -> None:
     done = run_command("monitor", "-u", "http://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 3
     assert "app-not-found" in done.stderr
+
+
+def test_nothing_named_and_nobody_there(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 3000)) == 0:
+            pytest.skip("something listens on port 3000, the default app of the command line")
+    done = run_command("monitor", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "hint: no app was named: start one with --app COMMAND" in done.stderr

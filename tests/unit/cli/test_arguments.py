@@ -64,6 +64,27 @@ def test_wrong_lines_are_usage_errors(line: str, capsys: pytest.CaptureFixture[s
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("load --concurency 3", "unrecognized arguments: --concurency 3\n  hint: did you mean '--concurrency'?"),
+        ("load --durration=3", "did you mean '--duration'?"),
+        ("monitor -Q", "hint: pytest-memory monitor --help names what it takes"),
+        ("report there", "unrecognized arguments: there"),
+    ],
+)
+def test_an_unknown_flag_is_told_by_its_command_in_two_lines(
+    line: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(line.split())
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.startswith(f"pytest-memory {line.split()[0]}: error: ")
+    assert error.count("\n") == 2
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 from support.snapshot_builder import SnapshotBuilder
@@ -52,6 +53,18 @@ def test_equal_ways_are_one_way_with_a_count() -> None:
     (path,) = paths.retainer_paths(graph, sessions)
     assert path_line(path) == "30 × (global) → app : App → sessions : Map → table[] → Session"
     assert path.retained_bytes == 240
+
+
+def test_a_question_costs_what_its_ways_are_long_not_what_the_heap_is_large() -> None:
+    peaks = []
+    for count in (200, 20_000):
+        graph, sessions = map_of_sessions(count)
+        paths.retainer_paths(graph, sessions[:100])  # what a graph computes once
+        tracemalloc.start()
+        paths.retainer_paths(graph, sessions[:100])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 20_000, "something as large as the heap was made for one way"
 
 
 def test_a_sample_stands_for_all() -> None:

@@ -193,7 +193,11 @@ def deflate_raw(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", gzip.compress(b"plain", mtime=0)), ("deflate", zlib.compress(b"plain")), ("deflate", deflate_raw(b"plain"))],
+    [
+        ("gzip", gzip.compress(b"plain", mtime=0)),
+        ("deflate", zlib.compress(b"plain")),
+        ("deflate", deflate_raw(b"plain")),
+    ],
 )
 def test_compressed_bodies_are_undone(encoding: str, body: bytes) -> None:
     reader = FullReader()
