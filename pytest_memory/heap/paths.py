@@ -31,6 +31,8 @@ _DICTIONARY_EDGES = 64
 """A plain object with more properties than this is used as a dictionary: its keys are indexes, not names."""
 _FOLDED_TYPES = ("hidden", "array", "object shape", "code")
 _GLOBAL_NAMES = ("global", "Window")
+_TIMER_STORES = ("timerListMap", "timerListQueue", "immediateQueue")
+"""Where lib/internal/timers.js keeps what is to be called; reached through whichever of its functions is nearest."""
 
 
 def retainer_paths(
@@ -77,12 +79,21 @@ def path_steps(graph: HeapGraph, node: int) -> tuple[tuple[str, str], ...]:
 
 
 def _written(graph: HeapGraph, way: list[tuple[int, int]]) -> tuple[tuple[str, str], ...]:
-    steps = _join_repeated(_fold(graph, way))
+    steps = _join_repeated(_from_timers(_fold(graph, way)))
     if len(steps) > MAX_STEPS:
         half = MAX_STEPS // 2
         left_out = len(steps) - 2 * half
         steps = [*steps[:half], (f"… {left_out:,} more …", ""), *steps[-half:]]
     return tuple(steps)
+
+
+def _from_timers(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The way without its beginning in the runtime, ``(global) → clearInterval() → timerListMap``, where it has one."""
+    if steps and steps[0][1] == "(global)":
+        for at, (edge, _) in enumerate(steps[:4]):
+            if edge in _TIMER_STORES:
+                return [("", "(timers)"), *steps[at + 1 :]]
+    return steps
 
 
 def _join_repeated(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:

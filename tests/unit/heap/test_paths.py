@@ -55,6 +55,21 @@ def test_equal_ways_are_one_way_with_a_count() -> None:
     assert path.retained_bytes == 240
 
 
+@pytest.mark.parametrize("store", ["timerListMap", "timerListQueue"])
+def test_a_way_through_the_runtimes_timers_begins_there(store: str) -> None:
+    heap, app = app_heap()
+    function = heap.node("closure", "clearInterval", size=8)
+    heap.edge(app - 1, "property", "clearInterval", function)
+    lists = heap.node("object", "Object", size=8)
+    heap.edge(function, "context", store, lists)
+    due = heap.node("object", "TimersList", size=8)
+    heap.edge(lists, "element", 30000, due)
+    timeout = heap.node("object", "Timeout", size=8)
+    heap.edge(due, "property", "_idleNext", timeout)
+    (path,) = paths.retainer_paths(graph_of(heap), [timeout])
+    assert path_line(path) == "(timers) → [30000] → TimersList → _idleNext : Timeout"
+
+
 def test_a_question_costs_what_its_ways_are_long_not_what_the_heap_is_large() -> None:
     peaks = []
     for count in (200, 20_000):
