@@ -80,12 +80,18 @@ def _probe_for(launch: Launch, ready: Ready, deadline: float) -> Callable[[], st
 def find_host(port: int) -> str | None:
     """The loopback address that accepts connections on the port, or None."""
     for host in LOOPBACKS:
-        try:
-            socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
-        except OSError:
-            continue
-        return host
+        if _accepts(host, port):
+            # A socket for both that was opened between two looks is reached at the first, now as after a restart.
+            return next(one for one in LOOPBACKS if one == host or _accepts(one, port))
     return None
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(host: str, port: int, path: str, timeout_s: float) -> bool:

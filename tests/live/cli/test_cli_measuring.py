@@ -48,11 +48,17 @@ def test_monitor_started_app(tmp_path: Path) -> None:
 
 
 def test_monitor_broken_limit_and_json(tmp_path: Path) -> None:
-    done = run_command("monitor", "--app", APP, "-d", "700", "--max-rss-growth", "1B", "--json", cwd=tmp_path)
+    (tmp_path / "grows.js").write_text(
+        "const kept = []; setInterval(() => kept.push(new Array(10000).fill(0.5)), 20);"
+        "require('http').createServer().listen(process.env.PORT)"
+    )
+    done = run_command(
+        "monitor", "--app", "grows.js", "-d", "700", "--max-heap-growth", "100KB", "--json", cwd=tmp_path
+    )
     assert done.returncode == 1, done.stderr
     (result,) = json.loads(done.stdout)["results"]
     assert result["verdict"]["outcome"] == "critical"
-    assert result["verdict"]["checks"][0]["metric"] == "max_rss_growth"
+    assert result["verdict"]["checks"][0]["metric"] == "max_heap_growth"
 
 
 @pytest.mark.parametrize("how", ["pid", "url", "inspector"])
