@@ -73,7 +73,7 @@ def why_not_storable(result: RunResult) -> str | None:
     if "critical" in outcomes or "not-measured" in outcomes:
         return "limit-broken"
     breached = any(_is_baseline_check(check) and check.outcome != "pass" for check in result.verdict.checks)
-    if result.test_outcome in ("failed", "rerun") and not breached:
+    if result.test_outcome in ("failed", "rerun", "xfailed", "skipped") and not breached:
         return "test-failed"
     if any(leak.outcome == "inconclusive" for leak in result.verdict.leaks):
         return "leak-inconclusive"

@@ -65,6 +65,8 @@ def _explain(
             kept = [] if keep is None else compress_snapshots(camera.paths, keep)
     except PytestMemoryError as error:
         return result, (Note(slug="not-explained", detail={"reason": error.message}),)
+    except Exception as error:  # noqa: BLE001 - of the test's operation: the leak has been found, with or without it
+        return result, (Note(slug="not-explained", detail={"reason": f"the operation raised {error!r}"}),)
     return _add(result, deltas, tree, findings, kept), ()
 
 

@@ -294,7 +294,7 @@ class _Driver:
                 looks.append((units, count_classes(self._app.inspector_of(self._app.pid))))
                 if len(looks) < _LOOKS:
                     units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
-        except (AppError, InspectorError, LoadError):
+        except Exception:  # noqa: BLE001 - also what the test's operation raises
             return []  # the verdict of the sizes stands; only its illustration is missing
         return looks
 

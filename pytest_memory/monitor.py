@@ -320,6 +320,11 @@ class MemoryMonitor:
         return self._sampler is not None and self._sampler.gc_observed
 
     @property
+    def gc_dropped(self) -> int:
+        """Collections that came faster than they were read, and are in no event."""
+        return self._sampler.gc_dropped if self._sampler is not None else 0
+
+    @property
     def app_died(self) -> bool:
         return self.app_error is not None
 
@@ -328,6 +333,11 @@ class MemoryMonitor:
         """The app lives, but could not be asked at the start or at the end of the window: its growth is not known."""
         unread = self.start_memory is None or self.end_memory is None
         return self._stopped and unread and not self.app_died
+
+    @property
+    def never_inspected(self) -> bool:
+        """Nothing of the app was ever read: no settled reading, not even its version."""
+        return self.inspector_lost and self.start_memory is self.end_memory and not self._app_info.node_version
 
     @property
     def processes_ended(self) -> int:
@@ -350,25 +360,24 @@ class MemoryMonitor:
 
     # --- leak tests ---
 
-    def leak_test(self, operation: Callable[[], Any] | str, *, unit: str = "request", **options: Any) -> LeakResult:
+    def leak_test(self, operation: Callable[[], Any] | str, **options: Any) -> LeakResult:
         """Run ``operation`` in rounds until it is clear whether memory grows with the work.
 
         ``operation`` is one portion of work: a call that returns a load result (its requests are the units), any
         other call (one unit each), or a JavaScript expression that is evaluated in the app (one unit each).  Options
-        are those of ``@pytest.mark.no_leaks``.  See `leaktest`."""
+        are those of ``@pytest.mark.no_leaks`` (``unit="job"`` names the unit) and win over them.  See `leaktest`."""
         from pytest_memory.expression import repeat_in_app
         from pytest_memory.leakrun import run_leak_test
 
         sampler = self._active()
         if isinstance(operation, str):
             operation = repeat_in_app(self.app, operation)
-        options = {"limit": self._no_leaks, **self.leak_options, **options}
+        options = {"limit": self._no_leaks, "unit": "request", **self.leak_options, **options}
         began = sampler.now_s
         with self._sending_for_leak_test():
             result = run_leak_test(
                 self.app,
                 operation,
-                unit=unit,
                 counter=self._count_load,
                 quiet=sampler.quiet,
                 clock=lambda: sampler.now_s,
@@ -477,6 +486,8 @@ class MemoryMonitor:
         late = sum(1 for sample in sampler.samples if sample.late_s > _LATE_S)
         if len(sampler.samples) >= 10 and late > _LATE_SHARE * len(sampler.samples):
             self.note("late-samples", late=late, samples=len(sampler.samples))
+        if sampler.gc_dropped:
+            self.note("gc-dropped", collections=sampler.gc_dropped)
         blocked = [sample for sample in sampler.samples if sample.blocked]
         if blocked:
             self.note("blocked-loop", samples=len(blocked), first_s=round(blocked[0].t_s, 3))

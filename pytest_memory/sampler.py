@@ -269,7 +269,8 @@ class _Watch:
 
     def tell_probe(self, verb: str) -> None:
         if self.probed and self.inspector is not None and not self.inspector.closed:
-            self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.{verb}()", "silent": True})
+            with contextlib.suppress(InspectorError):  # it may end at any moment
+                self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.{verb}()", "silent": True})
 
     def remove_probe(self) -> None:
         if self.probed and self.inspector is not None and not self.inspector.closed:
@@ -314,15 +315,20 @@ class _Watch:
             return None
         if self._late is not None:
             return self._late  # asked while the loop was blocked; its answer holds the collections since then
-        if full:
-            # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not each
-            # time, for it costs the app as much as the look itself.
-            inspector.submit("Runtime.discardConsoleEntries")
-        self._asked_at = time.monotonic()
-        return inspector.submit(
-            "Runtime.evaluate",
-            {"expression": f"{PROBE}.read({'true' if full else 'false'})", "returnByValue": True, "silent": True},
-        )
+        question = {
+            "expression": f"{PROBE}.read({'true' if full else 'false'})",
+            "returnByValue": True,
+            "silent": True,
+        }
+        try:
+            if full:
+                # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
+                # each time, for it costs the app as much as the look itself.
+                inspector.submit("Runtime.discardConsoleEntries")
+            self._asked_at = time.monotonic()
+            return inspector.submit("Runtime.evaluate", question)
+        except InspectorError:
+            return None  # it has ended since it was looked at
 
     def collect(self, draft: _Draft, future: Future[dict[str, Any]], timeout_s: float, sampler: Sampler) -> None:
         """Wait for the answer and fill the draft; too late means the event loop is blocked."""

@@ -136,7 +136,7 @@ class MemorySession:
     def fails(self, result: RunResult, settings: spec.Settings) -> bool:
         from pytest_memory import judge
 
-        return judge.fails(result.verdict.outcome, settings["fail_on"])
+        return judge.verdict_fails(result.verdict, settings["fail_on"])
 
     def properties(self, result: RunResult) -> list[tuple[str, str]]:
         """What JUnit shows of a result: name and text."""

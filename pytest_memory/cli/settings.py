@@ -24,8 +24,11 @@ def merge(arguments: argparse.Namespace, directory: Path) -> Merged:
     environment = spec.environment_values(os.environ)
     ini_file, ini = config_file.read_ini(directory)
     layers: dict[spec.Source, dict[str, object]] = {"ini": ini, "environment": environment, "option": flags}
-    named = flags.get("config") or environment.get("config") or ini.get("config")
+    named = flags.get("config") or environment.get("config")
     file = directory / (str(named) if named else config_file.CONFIG_FILE)
+    if not named and ini_file is not None and ini.get("config"):
+        named = ini["config"]
+        file = ini_file.parent / str(named)  # as pytest reads it
     if named or file.is_file():
         layers["config file"] = config_file.read_config_file(file)
     settings = _with_cli_defaults(spec.merge_settings(layers), arguments.command)

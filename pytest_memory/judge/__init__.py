@@ -30,8 +30,12 @@ def combine(checks: Sequence[Check], leaks: Sequence[LeakEstimate] = ()) -> Verd
 def fails(outcome: Outcome, fail_on: str) -> bool:
     """Whether an outcome fails the test.
 
-    ``fail_on`` is the mildest outcome that fails besides a broken limit: "critical" (only that), "warning", or
-    "inconclusive" (a broken limit or no answer).  A measurement that could not be made always fails."""
-    if outcome in ("critical", "not-measured"):
-        return True
-    return outcome == fail_on
+    ``fail_on`` is what fails besides a broken limit: nothing more ("critical"), a "warning", or no answer
+    ("inconclusive").  A measurement that could not be made always fails."""
+    return outcome in ("critical", "not-measured", fail_on)
+
+
+def verdict_fails(verdict: Verdict, fail_on: str) -> bool:
+    """Whether anything in a verdict fails the test: a warning does also where another check has no answer."""
+    every = [check.outcome for check in verdict.checks] + [leak.outcome for leak in verdict.leaks]
+    return any(fails(outcome, fail_on) for outcome in (verdict.outcome, *every))

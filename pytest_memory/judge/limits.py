@@ -45,17 +45,20 @@ class HealthThresholds:
 class Measured:
     """What a measured window offers to the judge.
 
-    ``growth`` holds settled end minus settled start by metric; ``doubts`` are metrics whose reading cannot be
+    ``growth`` holds settled end minus settled start by metric; ``gc_dropped`` counts collections that came too fast to
+    be kept; ``doubts`` are metrics whose reading cannot be
     trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``load`` are the runs sent by the test
     itself, ``leak_tests`` those of each leak test; ``failed_runs`` says why runs in the background have failed that
     nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
-    that died; ``inspector_lost``: it lives, but could not be asked at the start or the end.  ``processes_ended`` counts
+    that died; ``inspector_lost``: it lives, but could not be asked at the start or the end; ``never_inspected``: at
+    neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
     children and cluster workers whose memory is in the start but no longer in the end.  ``shared_machine`` says that
     other tests ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
     gc_events: Sequence[GcEvent] = ()
     gc_observed: bool = False
+    gc_dropped: int = 0
     load: Sequence[LoadStats] = ()
     leak_tests: Sequence[Sequence[LoadStats]] = ()
     failed_runs: Sequence[str] = ()
@@ -63,6 +66,7 @@ class Measured:
     app_died: bool = False
     exit_status: int | None = None
     inspector_lost: bool = False
+    never_inspected: bool = False
     processes_ended: int = 0
     app_restarted: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +98,9 @@ def _judge_run(measured: Measured) -> list[Check]:
                 detail={"exit_status": measured.exit_status} if measured.exit_status is not None else {},
             )
         )
-    if measured.inspector_lost:
+    if measured.never_inspected:
+        checks.append(Check(metric="app", outcome="not-measured", reason="no-inspector", unit="count", source="run"))
+    elif measured.inspector_lost:
         checks.append(Check(metric="app", outcome="inconclusive", reason="inspector-lost", unit="count", source="run"))
     if measured.processes_ended:
         # What a worker took with it when it ended is missing in the sum, however much the others grew.
@@ -163,6 +169,8 @@ def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str
     over = value > setting.limit.value
     if over and unit == "s" and measured.shared_machine:
         return _check(setting, "inconclusive", "shared-machine", value, unit)
+    if not over and measured.gc_dropped:
+        return _check(setting, "inconclusive", "gc-dropped", value, unit)
     return _check(setting, "critical" if over else "pass", "over-limit" if over else "within-limit", value, unit)
 
 

@@ -21,7 +21,7 @@ from pytest_memory.plugin.fixtures import (
     node_app,
     wanted_app_of,
 )
-from pytest_memory.plugin.measurement import pytest_runtest_call, pytest_runtest_makereport
+from pytest_memory.plugin.measurement import pytest_runtest_call, pytest_runtest_makereport, pytest_runtest_setup
 from pytest_memory.plugin.reporting import Collector, HtmlHooks
 from pytest_memory.plugin.stash import SESSION
 from pytest_memory.session import MemorySession
@@ -34,6 +34,7 @@ __all__ = [
     "node_app",
     "pytest_runtest_call",
     "pytest_runtest_makereport",
+    "pytest_runtest_setup",
 ]
 
 COLLECTOR = pytest.StashKey[Collector]()
@@ -86,9 +87,11 @@ def _layers(config: pytest.Config) -> dict[spec.Source, dict[str, object]]:
             option.name: getattr(config.option, option.ini_key, None) for option in spec.OPTIONS if option.in_pytest
         },
     }
-    named = layers["option"].get("config") or layers["environment"].get("config") or layers["ini"].get("config")
-    file = Path(str(named)) if named else config.rootpath / CONFIG_FILE
-    if named or file.is_file():
+    # Typed paths are from where they were typed, those of the ini file from its directory.
+    named = layers["option"].get("config") or layers["environment"].get("config")
+    written = layers["ini"].get("config")
+    file = Path(str(named)) if named else config.rootpath / str(written or CONFIG_FILE)
+    if named or written or file.is_file():
         from pytest_memory.config_file import read_config_file
 
         layers["config file"] = read_config_file(file)
@@ -124,7 +127,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         names = getattr(item, "fixturenames", None)
         limited = any(marker.name in LIMIT_MARKERS for marker in ours)
         if limited and names is not None and "memory_monitor" not in names:
-            names.append("memory_monitor")
+            item.fixturenames = [*names, "memory_monitor"]  # type: ignore[attr-defined]
     if problems:
         raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
 
@@ -165,7 +168,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     memory = session.config.stash[SESSION]
-    memory.apps.release_all()
     if memory.is_worker:
         return
     collector = session.config.stash[COLLECTOR]

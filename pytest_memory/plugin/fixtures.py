@@ -16,13 +16,14 @@ from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
 from pytest_memory.plugin.live import load_line
 from pytest_memory.plugin.measurement import Measurement
-from pytest_memory.plugin.stash import CAMERA, GENERATOR, MEASUREMENT, RESULT, SESSION
+from pytest_memory.plugin.stash import CAMERA, GENERATOR, IN_BODY, MEASUREMENT, RESULT, SESSION
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
     from pytest_memory.load.generator import LoadGenerator
     from pytest_memory.monitor import MemoryMonitor
     from pytest_memory.node.process import NodeApp
+    from pytest_memory.node.spec import AppSpec
     from pytest_memory.session import MemorySession
 
 
@@ -37,6 +38,7 @@ def node_app(request: pytest.FixtureRequest) -> Iterator[NodeApp]:
     item: pytest.Item = request.node
     try:
         app_spec = wanted_app_of(item, session)
+        _refuse_sharing(app_spec, session)
         scope = _app_scope(item, session)
         app = session.apps.acquire(app_spec, _scope_key(item, scope))
     except PytestMemoryError as error:
@@ -74,7 +76,9 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
     monitor.leak_options = dict(leak_marker.kwargs) if leak_marker else {}
     if GENERATOR in item.stash:
         monitor.watch_load(item.stash[GENERATOR])
-    item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
+    measurement = item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
+    if item.stash.get(IN_BODY, False):
+        measurement.start()  # asked for by getfixturevalue: the window is what is left of the body
     yield monitor
     monitor.abandon()  # of a test that failed before its body, or was interrupted in it
 
@@ -130,6 +134,17 @@ def _load_defaults(settings: spec.Settings) -> dict[str, Any]:
 def _skip_when_disabled(session: MemorySession) -> None:
     if session.settings["disable"]:
         pytest.skip("measuring memory is switched off (--memory-disable)")
+
+
+def _refuse_sharing(app_spec: AppSpec, session: MemorySession) -> None:
+    """One running app, several workers: each would find in its window what the others' tests have left there."""
+    if app_spec.attach is not None and session.worker_count > 1:
+        raise ConfigError(
+            f"{session.worker_count} pytest-xdist workers would measure one running app, {app_spec.label}, at the same "
+            "time; expected one",
+            slug="config-app",
+            hint="run these tests with -n 0, or let each worker start an app of its own",
+        )
 
 
 def _app_scope(item: pytest.Item, session: MemorySession) -> str:

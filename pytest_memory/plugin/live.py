@@ -41,7 +41,7 @@ def load_line(config: pytest.Config) -> Iterator[Callable[[LoadProgress], None] 
         finally:
             line.close()
     else:
-        yield Plainly(reporter) if config.getoption("capture") == "no" else None
+        yield Plainly(reporter) if config.getoption("capture", "no") == "no" else None
 
 
 def _duplicate_of_stdout(config: pytest.Config) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from pytest_memory import spec
 from pytest_memory.errors import PytestMemoryError
 from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
-from pytest_memory.plugin.stash import MEASUREMENT, RESULT, SESSION
+from pytest_memory.plugin.stash import GENERATOR, IN_BODY, MEASUREMENT, RESULT, SESSION
 
 if TYPE_CHECKING:
     from pytest_memory.model import RunResult
@@ -33,10 +33,12 @@ class Measurement:
         self.session = session
         self.settings = settings
         self.monitor = monitor
+        self.started = False
 
     def start(self) -> None:
         try:
             self.monitor.start()
+            self.started = True
         except PytestMemoryError as error:
             self.item.stash[RESULT] = self.session.not_measured(id_of_test(self.item), error)
             raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -69,17 +71,31 @@ class Measurement:
         self.item.add_report_section("call", "memory", view.failure_text(result, verbose=False))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A rerun begins with nothing of the run before."""
+    keys: tuple[pytest.StashKey[Any], ...] = (MEASUREMENT, GENERATOR, RESULT, IN_BODY)
+    for key in keys:
+        if key in item.stash:
+            del item.stash[key]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     measurement = item.stash.get(MEASUREMENT, None)
-    if measurement is None:
-        return (yield)
-    measurement.start()
+    if measurement is not None:
+        measurement.start()
+    item.stash[IN_BODY] = True
     try:
         outcome = yield
     except (Exception, pytest.fail.Exception):
-        measurement.finish_after_failure()
+        measurement = item.stash.get(MEASUREMENT, None)
+        if measurement is not None and measurement.started:
+            measurement.finish_after_failure()
         raise
+    measurement = item.stash.get(MEASUREMENT, None)  # the body may have asked for it
+    if measurement is None:
+        return outcome
     try:
         result = measurement.finish()
     except PytestMemoryError as error:
@@ -88,7 +104,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if measurement.session.fails(result, measurement.settings):
         from pytest_memory.report import view
 
-        pytest.fail(view.failure_text(result, verbose=item.config.getoption("verbose") > 0), pytrace=False)
+        pytest.fail(view.failure_text(result, verbose=item.config.getoption("verbose", 0) > 0), pytrace=False)
     return outcome
 
 

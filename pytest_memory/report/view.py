@@ -377,6 +377,7 @@ _SHORT_REASONS = {
     "app-died": "app died",
     "app-restarted": "app restarted",
     "inspector-lost": "inspector lost",
+    "no-inspector": "no inspector",
     "processes-ended": "process ended",
     "no-requests": "no requests",
     "load-app-died": "load ended early",

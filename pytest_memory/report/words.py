@@ -203,6 +203,15 @@ REASONS: Mapping[str, Reason] = {
         hint="let the app keep its inspector and its event loop turning: look for inspector.close(), SIGUSR1 handlers "
         "and long synchronous work",
     ),
+    "gc-dropped": Reason(
+        phrase="some collections came faster than they were read, so there were more than are known",
+        hint="read more often: a shorter interval (--memory-interval)",
+    ),
+    "no-inspector": Reason(
+        phrase="the app has no inspector that answers, so nothing of its memory was measured",
+        hint="let a Node be the app, without --permission or with --allow-inspector, or attach to its inspector: Bun, "
+        "Deno, and a container that the command starts cannot be measured from here",
+    ),
     "processes-ended": Reason(
         phrase="processes of the app ended while it was measured: what was kept there is missing at the end",
         hint="find out why they ended (their last output), or keep workers from being recycled during the test",
