@@ -25,7 +25,8 @@ NODE_APP_KEYWORDS: dict[str, str] = {
     "url": "the URL it serves, where it is not http://127.0.0.1:PORT",
     "inspector": "attach to this inspector (HOST:PORT or ws://…) instead of starting an app",
     "pid": "attach to this process instead of starting an app",
-    "scope": "function, class, module or session: how long the process lives, among tests that start it alike (no_leaks adds flags)",
+    "scope": "function, class, module or session: how long the process lives, for tests that start it alike (no_leaks "
+    "adds flags)",
 }
 
 NO_LEAKS_KEYWORDS: dict[str, str] = {

@@ -348,7 +348,7 @@ OPTIONS: tuple[Option, ...] = (
         default="critical",
         cli_flags=("--fail-on",),
         tools=JUDGING_TOOLS,
-        help="what fails a test besides a broken limit: nothing more (critical), also a warning, or also what is inconclusive",
+        help="what fails besides a broken limit: nothing more (critical), also a warning, or also what is inconclusive",
     ),
     Option(name="baseline", metavar="FILE", parse=parse_text, help="compare with this baseline file, fail on a breach"),
     Option(
