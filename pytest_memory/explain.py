@@ -49,11 +49,11 @@ def explain_leak(
 def _explain(
     app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path, *, keep: str | None
 ) -> tuple[LeakResult, tuple[Note, ...]]:
-    from pytest_memory.heap.archive import compress_snapshots
+    from pytest_memory.heap.archive import compress_snapshots, snapshot_artifact
     from pytest_memory.heap.capture import Camera
 
-    try:
-        with Camera(app, directory) as camera:
+    with Camera(app, directory) as camera:
+        try:
             worker = _growing_worker(app, result)
             before = camera.take("leak-before", worker=worker)
             units = _work(operation)
@@ -61,13 +61,17 @@ def _explain(
             comparison = after.compare(before)
             deltas = comparison.class_deltas()[:MAX_CLASSES]
             findings = comparison.findings(units=units)
-            tree = after.tree()
+            result = _add(result, deltas, after.tree(), findings)
+            notes: tuple[Note, ...] = ()
+        except PytestMemoryError as error:
+            notes = (Note(slug="not-explained", detail={"reason": error.message}),)
+        except Exception as error:  # noqa: BLE001 - of the test's operation: the leak has been found, with or without it
+            notes = (Note(slug="not-explained", detail={"reason": f"{error!r} was raised"}),)
+        try:
             kept = [] if keep is None else compress_snapshots(camera.paths, keep)
-    except PytestMemoryError as error:
-        return result, (Note(slug="not-explained", detail={"reason": error.message}),)
-    except Exception as error:  # noqa: BLE001 - of the test's operation: the leak has been found, with or without it
-        return result, (Note(slug="not-explained", detail={"reason": f"the operation raised {error!r}"}),)
-    return _add(result, deltas, tree, findings, kept), ()
+        except PytestMemoryError as error:
+            kept, notes = [], (*notes, Note(slug="snapshot-skipped", detail={"reason": error.message}))
+    return replace(result, artifacts=(*result.artifacts, *map(snapshot_artifact, kept))), notes
 
 
 def _growing_worker(app: NodeApp, result: LeakResult) -> Any:
@@ -94,14 +98,10 @@ def _add(
     deltas: Sequence[ClassDelta],
     tree: tuple[HeapNode, ...],
     findings: Sequence[Finding],
-    paths: Sequence[Path],
 ) -> LeakResult:
-    from pytest_memory.heap.archive import snapshot_artifact
-
     return replace(
         result,
         class_deltas=(*result.class_deltas, *deltas),
         heap_tree=tree,
         findings=(*result.findings, *findings),
-        artifacts=(*result.artifacts, *map(snapshot_artifact, paths)),
     )

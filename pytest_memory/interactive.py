@@ -168,7 +168,7 @@ class Shell:
 
     def _retainers(self, arguments: list[str]) -> None:
         name = _one(arguments, "retainers takes a class, or the @id of an object")
-        wanted: str | int = int(name[1:]) if name.startswith("@") and name[1:].isdigit() else name
+        wanted: str | int = int(name[1:]) if name.startswith("@") and name[1:].isdecimal() else name
         snapshot = self._latest()
         paths = snapshot.retainer_paths(wanted)
         if not paths:
@@ -204,7 +204,8 @@ class Shell:
 
     def _list(self, _arguments: list[str]) -> None:
         for name, snapshot in self.snapshots.items():
-            self._output.line(f"{name}  {units.format_size(snapshot.path.stat().st_size)}  {snapshot.path}")
+            size = units.format_size(snapshot.path.stat().st_size) if snapshot.path.exists() else "deleted"
+            self._output.line(f"{name}  {size}  {snapshot.path}")
         if not self.snapshots:
             self._output.line("no snapshot yet")
 
@@ -234,7 +235,7 @@ class Shell:
 def _number(arguments: list[str], default: int) -> int:
     if not arguments:
         return default
-    if arguments[0].isdigit() and int(arguments[0]) > 0:
+    if arguments[0].isdecimal() and int(arguments[0]) > 0:
         return int(arguments[0])
     raise ConfigError(f"the number is {arguments[0]!r}; expected a whole number of at least 1")
 

@@ -59,7 +59,7 @@ def _profile(arguments: argparse.Namespace, context: Context) -> int:
             record = _record(shell, allocations, describe_app(app))
     finally:
         stop_warming()
-    files = compress_snapshots(files, compression)
+    files = compress_snapshots([file for file in files if file.exists()], compression)  # one may have been deleted
     record = replace(record, artifacts=tuple(_artifact(file) for file in files))
     store.write_document(directory / RESULTS_FILE, make_document([record]))
     _show(files, context)

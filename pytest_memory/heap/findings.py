@@ -7,15 +7,17 @@ A finding says what grew, with the numbers its sentence is made of and who holds
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.heap.compare import ClassComparison, Comparison
+from pytest_memory.heap.graph import HeapGraph
 from pytest_memory.heap.names import printable
 from pytest_memory.heap.paths import path_steps, retainer_paths
-from pytest_memory.heap.queries import collection_lengths, duplicate_strings, object_row, object_shape
+from pytest_memory.heap.queries import collection_lengths, duplicate_rows, object_row, object_shape
 from pytest_memory.heap.sources import Sources
 from pytest_memory.model import Finding, RetainerPath
 
@@ -63,6 +65,9 @@ def growing_classes(comparison: Comparison, sources: Sources, units: int) -> Ite
     rows = [row for row in comparison.classes if not row.heap_class.name.startswith(_INTERNAL)]
     rows = [row for row in rows if row.heap_class.name not in _SEEN_BY_OTHERS]
     rows = [row for row in rows if row.count_delta >= LEAST_OBJECTS or _grew_large(row)]
+    if not comparison.by_id:  # two processes: one class may stand in scripts of different numbers
+        grown = {delta.name for delta in comparison.class_deltas() if delta.count_delta > 0}
+        rows = [row for row in rows if printable(row.heap_class.name) in grown]
     rows.sort(key=lambda row: -row.retained_delta_bytes)
     for row in rows[:_MANY]:
         new = comparison.new(row.heap_class.name)
@@ -118,45 +123,69 @@ def growing_collections(comparison: Comparison, _sources: Sources, units: int) -
 
 
 def growing_shapes(comparison: Comparison, _sources: Sources, units: int) -> Iterator[Finding]:
-    """Objects without a class of their own, told apart by their properties: ``{id, user, expires}``."""
+    """Objects without a class of their own, told apart by their properties: ``{id, user, expires}``.  More of a shape
+    came than went: a cache that replaces its entries grows nothing."""
     graph = comparison.after
-    ords = comparison.new("Object").ords
-    if not len(ords):
+    new = comparison.new("Object").ords
+    by_shape, scale = _sample_by_shape(graph, new)
+    if not by_shape:
         return
-    looked_at = ords[np.linspace(0, len(ords) - 1, min(_SHAPE_SAMPLE, len(ords)), dtype=np.int64)]
-    by_shape: dict[str, list[int]] = {}
-    for node in looked_at:
-        by_shape.setdefault(object_shape(graph, int(node)), []).append(int(node))
-    scale = len(ords) / len(looked_at)
-    found = sorted(by_shape.items(), key=lambda item: (-len(item[1]), item[0]))
-    for shape, nodes in found[:_MANY]:
-        count = round(scale * len(nodes))
+    gone, gone_scale = _sample_by_shape(comparison.before, comparison.deleted("Object").ords)
+    grown = {
+        shape: round(scale * len(nodes)) - round(gone_scale * len(gone.get(shape, ())))
+        for shape, nodes in by_shape.items()
+    }
+    most_bytes = graph.retained_together(new)
+    for shape in sorted(grown, key=lambda shape: (-grown[shape], shape))[:_MANY]:
+        count, nodes = grown[shape], np.array(by_shape[shape])
         if count < LEAST_OBJECTS or shape == "{}":
             continue
-        retained = round(scale * int(graph.retained[nodes].sum()))
+        retained = min(most_bytes, round(graph.retained_together(nodes) * count / len(nodes)))
+        paths = retainer_paths(graph, nodes, limit=3, sample=100)
         yield Finding(
             slug="growing-shape",
             severity=_severity(count, retained, units),
             subject=shape,
             evidence={"new": count, "retained_bytes": retained, "units": units},
-            paths=retainer_paths(graph, nodes, limit=3, sample=100),
+            paths=tuple(_scaled(path, count / len(nodes), most_bytes) for path in paths),
         )
+
+
+def _sample_by_shape(graph: HeapGraph, ords: Int64s) -> tuple[dict[str, list[int]], float]:
+    """An even sample of plain objects by shape, and how many objects each of it stands for."""
+    by_shape: dict[str, list[int]] = {}
+    if not len(ords):
+        return by_shape, 1.0
+    looked_at = ords[np.linspace(0, len(ords) - 1, min(_SHAPE_SAMPLE, len(ords)), dtype=np.int64)]
+    for node in looked_at:
+        by_shape.setdefault(object_shape(graph, int(node)), []).append(int(node))
+    return by_shape, len(ords) / len(looked_at)
+
+
+def _scaled(path: RetainerPath, factor: float, most_bytes: int) -> RetainerPath:
+    """The path of a sample, counting for all of them."""
+    retained_bytes = min(most_bytes, round(path.retained_bytes * factor))
+    return replace(path, count=round(path.count * factor), retained_bytes=retained_bytes)
 
 
 def growing_functions(comparison: Comparison, sources: Sources, units: int) -> Iterator[Finding]:
     """Functions made again and again at one place and kept: callbacks, listeners, timers."""
     graph = comparison.after
     snapshot = graph.snapshot
-    ords = comparison.new("Function").ords
-    if len(ords) < LEAST_OBJECTS:
+    new, gone = comparison.new("Function").ords, comparison.deleted("Function").ords
+    if len(new) < LEAST_OBJECTS:
         return
-    places, rows, counts = np.unique(_place_rows(comparison, ords), axis=0, return_inverse=True, return_counts=True)
-    for best in np.argsort(-counts, kind="stable")[:_MANY]:
-        count = int(counts[best])
+    places = np.concatenate((_place_rows(graph, new), _place_rows(comparison.before, gone)))
+    group = _group_places(places)
+    grown = np.bincount(group[: len(new)], minlength=len(places)) - np.bincount(
+        group[len(new) :], minlength=len(places)
+    )
+    for best in np.argsort(-grown, kind="stable")[:_MANY]:
+        count = int(grown[best])
         if count < LEAST_OBJECTS:
             return
-        mine = ords[rows.ravel() == best]
-        retained = int(graph.retained[mine].sum())
+        mine = new[group[: len(new)] == best]
+        retained = round(graph.retained_together(mine) * count / len(mine))
         name = snapshot.strings[int(snapshot.node_name[mine[0]])]
         paths = retainer_paths(graph, mine, limit=3, sample=100)
         yield Finding(
@@ -164,20 +193,28 @@ def growing_functions(comparison: Comparison, sources: Sources, units: int) -> I
             severity=_severity(count, retained, units),
             subject=printable(name) or "(anonymous)",
             evidence={"count_delta": count, "retained_bytes": retained, "units": units},
-            location=sources.place(*map(int, places[best])),
+            location=sources.place(*map(int, _place_rows(graph, mine[:1])[0])),
             paths=paths,
         )
 
 
-def _place_rows(comparison: Comparison, ords: Int64s) -> Int64s:
+def _place_rows(graph: HeapGraph, ords: Int64s) -> Int64s:
     """Script, line and column of functions; those without a place fall together."""
-    locations = comparison.after.snapshot.locations
+    locations = graph.snapshot.locations
     order = np.argsort(locations[:, 0], kind="stable")
-    at = np.minimum(np.searchsorted(locations[order, 0], ords), max(0, len(order) - 1))
     if not len(order):
         return np.full((len(ords), 3), -1, np.int64)
-    rows = locations[order[at]]
+    owners = locations[order, 0]
+    at = np.minimum(np.searchsorted(owners, ords.astype(owners.dtype)), len(order) - 1)
+    rows = locations[order[at]].astype(np.int64)
     return np.where((rows[:, 0] == ords)[:, None], rows[:, 1:], -1)
+
+
+def _group_places(places: Int64s) -> Int64s:
+    """The number of each row's group; equal rows are one.  Two columns at a time, which sorts much faster than rows."""
+    narrow = places & 0xFFFFFFFF
+    line = np.unique((narrow[:, 0] << 32) | narrow[:, 1], return_inverse=True)[1].ravel().astype(np.int64)
+    return np.unique((line << 32) | narrow[:, 2], return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def _callback_slug(paths: tuple[RetainerPath, ...]) -> str:
@@ -192,18 +229,22 @@ def _callback_slug(paths: tuple[RetainerPath, ...]) -> str:
 
 def growing_duplicates(comparison: Comparison, _sources: Sources, units: int) -> Iterator[Finding]:
     """Strings there are more and more copies of."""
-    before = {row.text: row for row in duplicate_strings(comparison.before, limit=200)}
-    for row in duplicate_strings(comparison.after, limit=50):
+    before = {row.text: row for row in duplicate_rows(comparison.before)}
+    grown = []
+    for row in duplicate_rows(comparison.after):
         earlier = before.get(row.text)
         more = row.count - (earlier.count if earlier else 0)
         wasted = row.wasted_bytes - (earlier.wasted_bytes if earlier else 0)
         if more >= LEAST_OBJECTS and wasted >= LEAST_BYTES:
-            yield Finding(
-                slug="duplicate-strings",
-                severity=_severity(0, wasted, 0),
-                subject=printable(row.text, 60),
-                evidence={"count_delta": more, "retained_bytes": wasted, "count": row.count, "units": units},
-            )
+            grown.append((wasted, more, row))
+    grown.sort(key=lambda one: (-one[0], one[2].text))
+    for wasted, more, row in grown[:_MANY]:
+        yield Finding(
+            slug="duplicate-strings",
+            severity=_severity(0, wasted, 0),
+            subject=printable(comparison.after.snapshot.strings[row.index], 60),
+            evidence={"count_delta": more, "retained_bytes": wasted, "count": row.count, "units": units},
+        )
 
 
 def growing_detached(comparison: Comparison, _sources: Sources, units: int) -> Iterator[Finding]:

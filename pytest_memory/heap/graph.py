@@ -103,6 +103,16 @@ class HeapGraph:
         """Nodes nothing retains which only each other keep: shown under the root."""
         return self.snapshot.node_count - self.tree.reached
 
+    def retained_together(self, ords: Int64s) -> int:
+        """Bytes that some nodes keep alive together: what one of them retains within another is counted once."""
+        if not len(ords):
+            return 0
+        starts = np.sort(self.tree_position[ords]).astype(np.int64)
+        ends = starts + self.tree.tree_size[starts]
+        # Subtrees are apart or within each other: one is within an earlier one when it begins before that ends.
+        outermost = np.concatenate(([True], starts[1:] >= np.maximum.accumulate(ends)[:-1]))
+        return int(self.retained[self.tree.tree_order[starts[outermost]]].sum())
+
     @cached_property
     def tree_position(self) -> Int32s:
         """Preorder position in the dominator tree by ord."""

@@ -27,6 +27,7 @@ SAMPLE = 500
 MAX_WALKED = 10_000
 """Steps walked for one question, half a second: down a long chain, a few objects must do."""
 _MAX_WALK = 5_000
+_NO_START, _CUT = -1, -2
 _DICTIONARY_EDGES = 64
 """A plain object with more properties than this is used as a dictionary: its keys are indexes, not names."""
 _FOLDED_TYPES = ("hidden", "array", "object shape", "code")
@@ -47,6 +48,7 @@ def retainer_paths(
     if not len(chosen):
         return ()
     looked_at = chosen[np.linspace(0, len(chosen) - 1, min(sample, len(chosen)), dtype=np.int64)]
+    known: dict[int, tuple[int, int]] = {}
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     examples: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
     walked = seen = 0
@@ -54,18 +56,20 @@ def retainer_paths(
     for node in np.random.default_rng(0).permutation(looked_at):
         if walked >= MAX_WALKED:
             break
-        way = _walk_up(graph, int(node))
+        way = _walk_up(graph, int(node), known)
         walked, seen = walked + len(way), seen + 1
         steps = _written(graph, way)
         key = tuple((without_indexes(edge), name) for edge, name in steps)
         groups.setdefault(key, []).append(int(node))
         examples.setdefault(key, steps)
     scale = len(chosen) / seen
+    # What one retains within another is counted once, and a sample never stands for more than all of them retain.
+    most_bytes = graph.retained_together(chosen)
     found = [
         RetainerPath(
             steps=examples[key] if len(nodes) == 1 else key,
             count=round(len(nodes) * scale),
-            retained_bytes=round(sum(int(graph.retained[node]) for node in nodes) * scale),
+            retained_bytes=min(most_bytes, round(graph.retained_together(np.array(nodes)) * scale)),
         )
         for key, nodes in groups.items()
     ]
@@ -75,7 +79,7 @@ def retainer_paths(
 
 def path_steps(graph: HeapGraph, node: int) -> tuple[tuple[str, str], ...]:
     """The shortest way to one object, root first: (reference, class) pairs."""
-    return _written(graph, _walk_up(graph, node))
+    return _written(graph, _walk_up(graph, node, {}))
 
 
 def _written(graph: HeapGraph, way: list[tuple[int, int]]) -> tuple[tuple[str, str], ...]:
@@ -107,25 +111,39 @@ def _join_repeated(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return joined
 
 
-def _walk_up(graph: HeapGraph, node: int) -> list[tuple[int, int]]:
-    """(edge, node) pairs from the root down; the edge of the first is -1 when the way has no visible start."""
-    first, retainer_edge, retainer_from = graph.retainers
-    distances, flags = graph.distances, graph.edge_flags
+def _walk_up(graph: HeapGraph, node: int, known: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:
+    """(edge, node) pairs from the root down; the edge of the first is _NO_START when the way has no visible start,
+    _CUT when it is longer than what is walked.  ``known`` keeps the step up from each node that was on a way."""
     way: list[tuple[int, int]] = []
-    while node != graph.root and len(way) < _MAX_WALK:
-        row = slice(int(first[node]), int(first[node + 1]))
-        edges, sources = retainer_edge[row], retainer_from[row]
-        counted = (flags[edges] != 0) & (distances[sources] != NO_DISTANCE) & (distances[sources] < distances[node])
-        from_root = (sources == graph.root) & (flags[edges] != 0)
-        best = np.flatnonzero(from_root if from_root.any() else counted)
-        if not len(best):
-            way.append((-1, node))
+    while node != graph.root:
+        if len(way) >= _MAX_WALK:
+            way.append((_CUT, node))
             break
-        at = int(best[np.argmin(distances[sources[best]])])
-        way.append((int(edges[at]), node))
-        node = int(sources[at])
+        step = known.get(node)
+        if step is None:
+            step = known[node] = _step_up(graph, node)
+        edge, holder = step
+        way.append((edge, node))
+        if edge < 0:
+            break
+        node = holder
     way.reverse()
     return way
+
+
+def _step_up(graph: HeapGraph, node: int) -> tuple[int, int]:
+    """The reference from the holder nearest to the root, and that holder; (_NO_START, -1) when there is none."""
+    first, retainer_edge, retainer_from = graph.retainers
+    distances, flags = graph.distances, graph.edge_flags
+    row = slice(int(first[node]), int(first[node + 1]))
+    edges, sources = retainer_edge[row], retainer_from[row]
+    counted = (flags[edges] != 0) & (distances[sources] != NO_DISTANCE) & (distances[sources] < distances[node])
+    from_root = (sources == graph.root) & (flags[edges] != 0)
+    best = np.flatnonzero(from_root if from_root.any() else counted)
+    if not len(best):
+        return _NO_START, -1
+    at = int(best[np.argmin(distances[sources[best]])])
+    return int(edges[at]), int(sources[at])
 
 
 def _fold(graph: HeapGraph, way: list[tuple[int, int]]) -> list[tuple[str, str]]:
@@ -134,6 +152,8 @@ def _fold(graph: HeapGraph, way: list[tuple[int, int]]) -> list[tuple[str, str]]
     steps: list[tuple[str, str]] = []
     pending = ""
     for at, (edge, node) in enumerate(way):
+        if edge == _CUT:
+            steps.append(("… more …", ""))
         text = _edge_text(graph, way[at - 1][1] if at else graph.root, edge)
         is_context = snapshot.strings[int(snapshot.node_name[node])].startswith("system / Context")
         is_last = at == len(way) - 1

@@ -6,6 +6,7 @@ Each answers with frozen rows of numbers and names, largest first and bounded; n
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,14 +232,38 @@ def _table_lengths(snapshot: Snapshot, tables: Int32s, entry_slots: Int64s) -> I
 
 def duplicate_strings(graph: HeapGraph, *, limit: int = 20) -> tuple[StringRow, ...]:
     """Strings that are there more than once, by wasted bytes."""
+    text, counts, sizes = _repeated(graph)
+    best = _top(np.arange(len(text)), sizes - sizes // np.maximum(counts, 1), limit)
+    return tuple(_string_row(graph, int(text[at]), int(counts[at]), int(sizes[at])) for at in best)
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateRow:
+    """A string of which there are several, by its whole text as it stands in the file: equal in both of two
+    snapshots, whatever else they hold."""
+
+    text: bytes
+    index: int
+    count: int
+    wasted_bytes: int
+
+
+def duplicate_rows(graph: HeapGraph, *, least: int = 2) -> Iterator[DuplicateRow]:
+    """Every string of which there are at least ``least`` copies, in no order."""
+    strings = graph.snapshot.strings
+    for text, count, size in zip(*(column.tolist() for column in _repeated(graph))):
+        if count >= least:
+            yield DuplicateRow(strings.raw(text), text, count, size - size // count)
+
+
+def _repeated(graph: HeapGraph) -> tuple[Int64s, Int64s, Int64s]:
+    """Of strings that are there more than once: index, copies, and their bytes together."""
     snapshot = graph.snapshot
     ords = np.flatnonzero((snapshot.node_type == snapshot.node_type_code("string")) & (graph.size > 0))
     text, where, counts = np.unique(snapshot.node_name[ords], return_inverse=True, return_counts=True)
     sizes = np.bincount(where, weights=graph.size[ords].astype(np.float64), minlength=len(text)).astype(np.int64)
-    wasted = sizes - sizes // np.maximum(counts, 1)
-    wasted[counts < 2] = 0
-    best = _top(np.arange(len(text)), wasted, limit)
-    return tuple(_string_row(graph, int(text[at]), int(counts[at]), int(sizes[at])) for at in best if counts[at] > 1)
+    several = counts > 1
+    return text[several].astype(np.int64), counts[several].astype(np.int64), sizes[several]
 
 
 def find_strings(graph: HeapGraph, part: str, *, limit: int = 20) -> tuple[StringRow, ...]:

@@ -8,7 +8,7 @@ heap.graph.  Whatever is not a whole, consistent snapshot is a SnapshotFormatErr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -104,17 +104,21 @@ class Strings:
         """Indexes of the strings that contain ``part``, ascending."""
         if not len(self):
             return np.empty(0, np.int64)
-        needle = json.dumps(part)[1:-1].encode()
+        found: set[int] = set()
+        for needle in _spellings(part):
+            found.update(self._holding(needle))
+        return np.array(sorted(found), np.int64)
+
+    def _holding(self, needle: bytes) -> Iterator[int]:
         first, stop = int(self.starts[0]), int(self.starts[-1]) + int(self.lengths[-1])
-        found, at = [], self._text.find(needle, first, stop)
+        at = self._text.find(needle, first, stop)
         while at >= 0:
             index = int(np.searchsorted(self.starts, at, side="right")) - 1
             end = int(self.starts[index]) + int(self.lengths[index])
             if at + len(needle) <= end:
-                found.append(index)
+                yield index
                 at = end  # one hit a string is enough
             at = self._text.find(needle, at + 1, stop)
-        return np.array(found, np.int64)
 
 
 @dataclass(slots=True)
@@ -158,6 +162,14 @@ class Snapshot:
     def edge_type_code(self, name: str) -> int:
         types = self.header.edge_types
         return types.index(name) if name in types else -1
+
+
+def _spellings(part: str) -> set[bytes]:
+    """How a text may stand in a snapshot: V8 writes ``\\uXXXX`` in capitals; who saves one again, small or as UTF-8."""
+    quoted = [json.dumps(char)[1:-1] for char in part]
+    capitals = [one.upper().replace("\\U", "\\u") if one.startswith("\\u") else one for one in quoted]
+    plain = json.dumps(part, ensure_ascii=False)[1:-1]
+    return {"".join(capitals).encode(), "".join(quoted).encode(), plain.encode("utf-8", "surrogatepass")}
 
 
 def _ignore_progress(_what: str, _share: float) -> None:

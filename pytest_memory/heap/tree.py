@@ -32,6 +32,8 @@ CHAIN_SHARE = 0.9
 """An object whose largest part is this much of it is shown as a step on the way to that part."""
 
 _STEP = " → "
+_LONGEST_CHAIN = 50
+"""Steps taken to the end of a chain; a linked list is one of a million, each holding nearly all of the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ def heap_tree(graph: HeapGraph, *, limit: int = MAX_BOXES) -> tuple[HeapNode, ..
         _, _, parent, box = heapq.heappop(waiting)
         inside = list(_open(graph, box, children.of(box.ords), total_bytes))
         name, retained_bytes = box.name, box.retained_bytes
-        while parent >= 0 and (step := _next_of_chain(box, inside)) is not None:
+        for _ in range(_LONGEST_CHAIN if parent >= 0 else 0):
+            if (step := _next_of_chain(box, inside)) is None:
+                break
             name, box = f"{name.split(_STEP)[0]}{_STEP}{step.name}", step
             inside = list(_open(graph, box, children.of(box.ords), total_bytes))
         made.append(HeapNode(name=name, parent=parent, retained_bytes=retained_bytes, count=len(box.ords)))
@@ -82,7 +86,8 @@ class _Children:
         self._above = above[self._ords]
 
     def of(self, ords: Int64s) -> Int64s:
-        first, stop = (np.searchsorted(self._above, ords, side=side) for side in ("left", "right"))
+        wanted = ords.astype(self._above.dtype)  # of another type, the whole of what is searched would be copied
+        first, stop = (np.searchsorted(self._above, wanted, side=side) for side in ("left", "right"))
         lengths = stop - first
         inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return np.asarray(self._ords[np.repeat(first, lengths) + inside], np.int64)

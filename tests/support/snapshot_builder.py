@@ -11,6 +11,7 @@ The first node is the root ("synthetic", empty name).  Fields can be left out or
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +114,8 @@ class SnapshotBuilder:
 def dump(document: dict[str, Any], *, newlines: bool = False) -> bytes:
     """Write a document as V8 does: no spaces, and in older versions every record on a line of its own."""
     text = json.dumps(document, separators=(",", ":"))
+    # Its escapes have capitals; the first alternative is a backslash of the text itself.
+    text = re.sub(r"\\(\\|u[0-9a-f]{4})", lambda found: "\\" + found[1][0] + found[1][1:].upper(), text)
     if newlines:
         text = text.replace('],"', '],\n"').replace(',"', ',\n"')
     return text.encode()

@@ -9,7 +9,7 @@ from support.snapshot_builder import SnapshotBuilder
 
 from pytest_memory.heap.compare import Comparison
 from pytest_memory.heap.findings import LEAST_OBJECTS, find
-from pytest_memory.heap.graph import build_graph
+from pytest_memory.heap.graph import HeapGraph, build_graph
 from pytest_memory.heap.snapshot import parse_snapshot
 from pytest_memory.heap.tables import path_line
 from pytest_memory.model import Finding
@@ -140,3 +140,117 @@ def test_what_the_embedder_calls_detached_is_a_finding() -> None:
             heap.edge(app, "element", number, node)
 
     assert found(windows, 0, 25)["detached"].subject == "Detached Window"
+
+
+# --- what is replaced, nested, or only looks like more
+
+
+def cache_of(heap: SnapshotBuilder, app: int, ids_from: int, count: int) -> None:
+    """A cache of callbacks and plain entries; other ``ids_from``, other objects."""
+    cache = heap.node("object", "Array", size=8, node_id=7)
+    heap.edge(app, "property", "cache", cache)
+    text = heap.node("string", "x", size=8, node_id=9)
+    for number in range(count):
+        entry = heap.node("object", "Object", size=400, node_id=ids_from + 4 * number)
+        heap.edge(cache, "element", 2 * number, entry)
+        for name in ("id", "user"):
+            heap.edge(entry, "property", name, text)
+        function = heap.node("closure", "onTick", size=400, node_id=ids_from + 4 * number + 2)
+        heap.edge(cache, "element", 2 * number + 1, function)
+        heap.location(function, 7, 11, 2)
+
+
+def test_entries_that_replace_others_are_no_growth() -> None:
+    def turn_over(heap: SnapshotBuilder, app: int, ids_from: int) -> None:
+        cache_of(heap, app, ids_from, 300)
+
+    assert found(turn_over, ADDED_IDS_FROM, ADDED_IDS_FROM + 10_000, units=300) == {}
+
+
+def test_of_replaced_and_added_entries_the_added_count() -> None:
+    def grow(heap: SnapshotBuilder, app: int, count: int) -> None:
+        cache_of(heap, app, ADDED_IDS_FROM + 10_000 * (count > 300), count)
+
+    seen = found(grow, 300, 400, units=100)
+    assert seen["growing-shape"].evidence["new"] == 100
+    assert seen["growing-function"].evidence["count_delta"] == 100
+
+
+def chained(kind: str, name: str, edge: str) -> Grow:
+    """Each holds the next: the first retains all of them, and no sum may count that again for each."""
+
+    def grow(heap: SnapshotBuilder, app: int, count: int) -> None:
+        last, reference = app, "chain"
+        for number in range(count):
+            node = heap.node(kind, name, size=40, node_id=ADDED_IDS_FROM + 2 * number)
+            heap.edge(last, "property", reference, node)
+            if kind == "closure":
+                heap.location(node, 7, 11, 2)
+            last, reference = node, edge
+
+    return grow
+
+
+@pytest.mark.parametrize(("kind", "name", "slug"), [("object", "Object", "shape"), ("closure", "next", "function")])
+def test_nested_objects_retain_no_more_than_there_is(kind: str, name: str, slug: str) -> None:
+    finding = found(chained(kind, name, "next"), 10, 2010, units=2000)[f"growing-{slug}"]
+    assert finding.evidence["retained_bytes"] <= 2000 * 40
+    assert all(path.retained_bytes <= 2010 * 40 for path in finding.paths)
+
+
+def test_paths_of_a_shape_count_for_all_of_its_objects() -> None:
+    def orders(heap: SnapshotBuilder, app: int, count: int) -> None:
+        cache_of(heap, app, ADDED_IDS_FROM, count)
+
+    finding = found(orders, 10, 6010, units=6000)["growing-shape"]
+    assert finding.evidence["new"] == pytest.approx(6000, rel=0.01)
+    assert finding.paths[0].count == pytest.approx(6000, rel=0.01)
+
+
+def strings_of(texts: dict[str, int], *, backwards: bool = False) -> Grow:
+    def grow(heap: SnapshotBuilder, app: int, _count: int) -> None:
+        holder = heap.node("object", "Array", size=8, node_id=7)
+        heap.edge(app, "property", "texts", holder)
+        number = 0
+        for text, copies in sorted(texts.items(), reverse=backwards):
+            for _ in range(copies):
+                node = heap.node("string", text, size=400, node_id=ADDED_IDS_FROM + 2 * number)
+                heap.edge(holder, "element", number, node)
+                number += 1
+
+    return grow
+
+
+def graphs_of(*grown: Grow) -> list[HeapGraph]:
+    return [build_graph(parse_snapshot(heap_with(grow, 0).to_bytes())) for grow in grown]
+
+
+def test_equal_strings_in_another_order_are_not_more() -> None:
+    texts = {f"text {number}": 25 for number in range(300)}
+    before, after = graphs_of(strings_of(texts), strings_of(texts, backwards=True))
+    assert find(Comparison(before, after)) == ()
+
+
+def test_long_strings_are_told_apart_to_their_end() -> None:
+    same = {"x" * 300 + "a": 90, "x" * 300 + "b": 30}
+    assert find(Comparison(*graphs_of(strings_of(same), strings_of(same)))) == ()
+    more = {**same, "x" * 300 + "b": 130}
+    seen = find(Comparison(*graphs_of(strings_of(same), strings_of(more))))
+    counts = [finding.evidence["count_delta"] for finding in seen if finding.slug == "duplicate-strings"]
+    assert counts == [100]
+
+
+def test_scripts_of_other_numbers_in_another_process_make_no_growth() -> None:
+    def classes(script: int, ids_from: int) -> HeapGraph:
+        heap = SnapshotBuilder()
+        glob = heap.node("object", "global", size=8, node_id=ids_from)
+        heap.edge(heap.root, "shortcut", 1, glob)
+        for number in range(50):
+            session = heap.node("object", "Session", size=400, node_id=ids_from + 2 + 2 * number)
+            heap.edge(glob, "element", number, session)
+            heap.location(session, script, 11, 2)
+        return build_graph(parse_snapshot(heap.to_bytes()))
+
+    comparison = Comparison(classes(7, 1), classes(9, 100_001))
+    assert not comparison.by_id
+    assert find(comparison) == ()

@@ -82,6 +82,20 @@ def test_a_question_costs_what_its_ways_are_long_not_what_the_heap_is_large() ->
     assert peaks[1] < peaks[0] + 20_000, "something as large as the heap was made for one way"
 
 
+def test_a_way_too_long_to_be_walked_says_so() -> None:
+    heap, last = app_heap()
+    for _ in range(paths._MAX_WALK + 200):
+        link = heap.node("object", "Link", size=8)
+        heap.edge(last, "property", "next", link)
+        last = link
+    graph = graph_of(heap)
+    (path,) = paths.retainer_paths(graph, [last])
+    assert path_line(path) == "… more … → Link → next* : Link"
+    assert path.retained_bytes == 8
+    everything = paths.retainer_paths(graph, range(3, last + 1))
+    assert all(one.retained_bytes <= graph.total_bytes for one in everything)
+
+
 def test_a_sample_stands_for_all() -> None:
     graph, sessions = map_of_sessions(1000)
     (path,) = paths.retainer_paths(graph, sessions, sample=100)

@@ -113,7 +113,7 @@ def test_strings_cut_by_v8_are_marked() -> None:
 )
 def test_strings_are_found_by_content(part: str, found: list[str]) -> None:
     heap = Heap()
-    for size, text in ((10, "token-1"), (20, "token-2"), (5, 'say "hi"'), (5, "café"), (5, "to")):
+    for size, text in ((10, "token-1"), (20, "token-2"), (5, 'say "hi"'), (5, "café"), (5, "to"), (5, "© 2026")):
         heap.object(text, size, kind="string")
     assert [row.text for row in queries.find_strings(heap.graph(), part)] == found
 

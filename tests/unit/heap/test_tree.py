@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from support.snapshot_builder import SnapshotBuilder
 
+from pytest_memory.heap import tree
 from pytest_memory.heap.graph import HeapGraph, build_graph
 from pytest_memory.heap.snapshot import parse_snapshot
 from pytest_memory.heap.tree import heap_tree
@@ -73,3 +75,25 @@ def test_it_is_bounded_and_keeps_the_largest() -> None:
 
 def test_an_empty_heap_is_one_box() -> None:
     assert names(heap_tree(build_graph(parse_snapshot(SnapshotBuilder().to_bytes())))) == [("", "(heap)", 1, 0)]
+
+
+def test_a_linked_list_is_followed_for_a_few_steps_only() -> None:
+    heap = SnapshotBuilder()
+    last = heap.node("object", "global", size=8)
+    heap.edge(heap.root, "shortcut", 1, last)
+    for _ in range(30_000):
+        link = heap.node("object", "Link", size=40)
+        heap.edge(last, "property", "next", link)
+        last = link
+    graph = build_graph(parse_snapshot(heap.to_bytes()))
+    opened = []
+
+    class Counting(tree._Children):
+        def of(self, ords):  # type: ignore[no-untyped-def]
+            opened.append(len(ords))
+            return super().of(ords)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tree, "_Children", Counting)
+        assert len(tree.heap_tree(graph, limit=20)) == 20
+    assert len(opened) <= 20 * (tree._LONGEST_CHAIN + 1)
