@@ -6,8 +6,10 @@ What it is not: the start itself (``node.launch``).  Floor 5.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -28,6 +30,7 @@ _CONNECT_TIMEOUT_S = 0.5
 _ANSWER_TIMEOUT_S = 5.0  # the first request of a framework compiles the page
 _ANNOUNCE_TIMEOUT_S = 5.0  # with nothing to wait for, node at least starts within this, or cannot say so
 _SETTLE_S = 0.5
+_APP_PORTS: Final = (15_000, 32_000)  # Linux gives connections 32768 and up
 
 
 def wait_ready(launch: Launch) -> str:
@@ -107,12 +110,15 @@ def _answers(host: str, port: int, path: str, timeout_s: float) -> bool:
 
 def choose_free_port() -> int:
     """A TCP port that is free on both loopback addresses at this moment."""
-    for _ in range(100):
+    for attempt in range(100):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as four:
-            four.bind((LOOPBACKS[0], 0))
-            port = int(four.getsockname()[1])
-            if _is_free_on_six(port):
-                return port
+            # Below those the system gives to connections: such a one could be taken before the app listens on it.
+            wanted = random.SystemRandom().randrange(*_APP_PORTS) if attempt < 50 else 0
+            with contextlib.suppress(OSError):
+                four.bind((LOOPBACKS[0], wanted))
+                port = int(four.getsockname()[1])
+                if _is_free_on_six(port):
+                    return port
     raise AppError("no TCP port is free on this machine", slug="app-port-taken")
 
 

@@ -40,22 +40,6 @@ def test_an_app_that_is_no_node_is_not_measured(project: Any) -> None:
     assert project.document()["results"][0]["verdict"]["outcome"] == "not-measured"
 
 
-def test_collections_that_were_not_kept_make_a_limit_of_them_inconclusive(project: Any) -> None:
-    project.test("""
-        import pytest
-
-        @pytest.mark.node_app("server.js", node_options="--max-semi-space-size=1")
-        @pytest.mark.max_gc_count(100_000)
-        def test_it(node_app, memory_monitor):
-            churn = "for (let i = 0; i < 2e5; i += 1) globalThis.last = new Array(100).fill(i)"
-            for _ in range(60):
-                node_app.evaluate(churn + "; 0")
-    """)
-    result = project.run("--memory-interval=300s", "--memory-fail-on=inconclusive")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*came faster than they were read*"])
-
-
 def test_a_monitor_asked_for_in_the_body_measures_the_rest_of_it(project: Any) -> None:
     project.test("""
         def test_it(node_app, request):
@@ -134,7 +118,7 @@ def test_a_test_that_did_not_go_well_is_no_baseline(project: Any, how: str) -> N
 
 def test_an_interrupt_ends_the_users_fixtures_before_their_app(project: Any) -> None:
     project.test("""
-        import os, pathlib, signal
+        import pathlib
         import pytest
 
         @pytest.fixture
@@ -144,7 +128,7 @@ def test_an_interrupt_ends_the_users_fixtures_before_their_app(project: Any) -> 
             pathlib.Path("said").write_text(str(node_app.client.get("/").status_code))
 
         def test_it(farewell, memory_monitor):
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
     """)
     result = project.run()
     assert result.ret == pytest.ExitCode.INTERRUPTED

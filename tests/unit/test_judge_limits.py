@@ -166,6 +166,15 @@ def test_no_requests_and_too_many_errors_are_never_green(requests: int, errors: 
     assert judge.combine(judge_limits(measured, [limit("max_heap_growth", "1MB")], NO_HEALTH)).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("count", "outcome", "reason"), [(3, "inconclusive", "gc-dropped"), (9, "critical", "over-limit")]
+)
+def test_collections_that_were_not_kept_acquit_nobody(count: int, outcome: Outcome, reason: str) -> None:
+    measured = Measured(gc_observed=True, gc_dropped=1, gc_events=[gc("mark-compact", 0.01)] * count)
+    check = only(judge_limits(measured, [limit("max_gc_count", "5")], NO_HEALTH), "max_gc_count")
+    assert (check.outcome, check.reason) == (outcome, reason)
+
+
 def test_nothing_judged_is_not_a_pass() -> None:
     assert judge.combine([]).outcome == "not-measured"
     assert judge.fails("not-measured", "critical")
