@@ -185,7 +185,8 @@ def growing_functions(comparison: Comparison, sources: Sources, units: int) -> I
         if count < LEAST_OBJECTS:
             return
         mine = new[group[: len(new)] == best]
-        retained = round(graph.retained_together(mine) * count / len(mine))
+        all_bytes = graph.retained_together(mine)
+        retained = round(all_bytes * count / len(mine))
         name = snapshot.strings[int(snapshot.node_name[mine[0]])]
         paths = retainer_paths(graph, mine, limit=3, sample=100)
         yield Finding(
@@ -194,7 +195,7 @@ def growing_functions(comparison: Comparison, sources: Sources, units: int) -> I
             subject=printable(name) or "(anonymous)",
             evidence={"count_delta": count, "retained_bytes": retained, "units": units},
             location=sources.place(*map(int, _place_rows(graph, mine[:1])[0])),
-            paths=paths,
+            paths=tuple(_scaled(path, count / len(mine), all_bytes) for path in paths),
         )
 
 

@@ -248,12 +248,11 @@ class DuplicateRow:
     wasted_bytes: int
 
 
-def duplicate_rows(graph: HeapGraph, *, least: int = 2) -> Iterator[DuplicateRow]:
-    """Every string of which there are at least ``least`` copies, in no order."""
+def duplicate_rows(graph: HeapGraph) -> Iterator[DuplicateRow]:
+    """Every string that is there more than once, in no order."""
     strings = graph.snapshot.strings
     for text, count, size in zip(*(column.tolist() for column in _repeated(graph))):
-        if count >= least:
-            yield DuplicateRow(strings.raw(text), text, count, size - size // count)
+        yield DuplicateRow(strings.raw(text), text, count, size - size // count)
 
 
 def _repeated(graph: HeapGraph) -> tuple[Int64s, Int64s, Int64s]:
