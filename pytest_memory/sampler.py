@@ -41,6 +41,8 @@ _GC_KINDS: dict[int, GcKind] = {
 }
 _INSTALL_TIMEOUT_S = 5.0
 _REFRESH_S = 1.0  # how often new processes of the app are looked for
+_TURNS = "new Promise((done) => setImmediate(() => setImmediate(done)))"
+"""Node hands collections to observers by an immediate: after two turns of its loop all that happened are in."""
 _READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
 
 
@@ -137,6 +139,7 @@ class Sampler:
         self._stop.set()
         self._thread.join(timeout=2 * MAX_ANSWER_S + self._interval_s + 5.0)
         self._thread = None
+        self._let_loops_turn()
         self._tick(self.now_s)
         for watch in self._watches.values():
             watch.remove_probe()
@@ -149,6 +152,7 @@ class Sampler:
         self._quiet.set()
         began = self.now_s
         with self._reading:  # wait for a reading under way: its garbage must not fall into the settling
+            self._let_loops_turn()
             self._tell_probes("pause")
         try:
             yield
@@ -156,6 +160,15 @@ class Sampler:
             self._tell_probes("resume")
             self._forced.append((began, self.now_s))
             self._quiet.clear()
+
+    def _let_loops_turn(self) -> None:
+        """Collections of work that never yielded reach the probes before anything else is asked of the apps."""
+        turning = [watch.let_loop_turn() for watch in tuple(self._watches.values())]
+        deadline = self._clock() + MAX_ANSWER_S
+        for future in turning:
+            if future is not None:
+                with contextlib.suppress(FutureTimeout, InspectorError):  # a blocked loop: it has had its chance
+                    future.result(max(0.0, deadline - self._clock()))
 
     def _tell_probes(self, verb: str) -> None:
         """Without waiting for answers: commands of one connection are carried out in their order."""
@@ -271,6 +284,15 @@ class _Watch:
         if self.probed and self.inspector is not None and not self.inspector.closed:
             with contextlib.suppress(InspectorError):  # it may end at any moment
                 self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.{verb}()", "silent": True})
+
+    def let_loop_turn(self) -> Future[dict[str, Any]] | None:
+        if not self.probed or self.inspector is None or self.inspector.closed:
+            return None
+        with contextlib.suppress(InspectorError):
+            return self.inspector.submit(
+                "Runtime.evaluate", {"expression": _TURNS, "awaitPromise": True, "returnByValue": True, "silent": True}
+            )
+        return None
 
     def remove_probe(self) -> None:
         if self.probed and self.inspector is not None and not self.inspector.closed:

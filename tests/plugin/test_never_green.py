@@ -204,3 +204,19 @@ def test_a_config_file_named_in_the_ini_file_is_looked_for_beside_it(
     (below / "test_below.py").write_text("def test_it(): ...\n")
     monkeypatch.chdir(below)
     project.run().assert_outcomes(passed=1)
+
+
+def test_collections_of_work_that_never_yields_are_counted(project: Any) -> None:
+    # Node tells observers of collections by an immediate: a test that ends with the work would have seen none of them.
+    project.test("""
+        import pytest
+
+        @pytest.mark.node_app("server.js", node_options="--expose-gc")
+        @pytest.mark.max_gc_count(100_000)
+        def test_it(node_app):
+            for _ in range(3):
+                node_app.evaluate("for (let i = 0; i < 3000; i += 1) gc({type: 'minor'}); 0")
+    """)
+    result = project.run("--memory-interval=300s", "--memory-fail-on=inconclusive")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*came faster than they were read*"])
