@@ -6,6 +6,8 @@ It is the only part of a leak test that touches the app and the clock, and it de
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from pytest_memory.judge.counts import Look, counts_decide, growing_classes, jud
 from pytest_memory.judge.leak import doubt_ended_processes
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, is_warm, next_step
 from pytest_memory.model import (
+    JUDGED_KINDS,
     Artifact,
     Check,
     ClassDelta,
@@ -139,6 +142,10 @@ def _make_plan(
         )
     plan = LeakPlan(limit=limit, unit=unit, precise=precise, heap_limit_bytes=int(app.evaluate(_HEAP_LIMIT)))
     if kinds is not None:
+        if isinstance(kinds, str) or not kinds or not set(kinds) <= set(JUDGED_KINDS):
+            raise ConfigError(
+                f"kinds is {kinds!r}; expected a list of some of {', '.join(JUDGED_KINDS)}", slug="config-option"
+            )
         plan = replace(plan, kinds=tuple(kinds))
     if rounds is not None:
         plan = replace(plan, min_rounds=max(plan.min_rounds, rounds), few_rounds_units=math.inf)
@@ -231,7 +238,7 @@ class _Driver:
         while calls < step.repeat and (calls == 0 or self._clock() < latest_s):
             calls += 1
             before = self._counter() if self._counter else (0, 0)
-            done = count_work(self._operation())
+            done = count_work(_called(self._operation()))
             if done is None and self._counter:
                 now = self._counter()
                 done = (now[0] - before[0], now[1] - before[1]) if now != before else None
@@ -316,6 +323,21 @@ class _Driver:
             stopped=stop.reason,
             duration_s=self._clock() - self._began,
         )
+
+
+def _called(returned: Any) -> Any:
+    """What an operation returned; refused when it is something that has yet to run."""
+    if inspect.isawaitable(returned) or inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()  # never to be awaited, and no warning about that besides this error
+    elif not (inspect.isroutine(returned) or isinstance(returned, functools.partial)):
+        return returned
+    raise ConfigError(
+        f"the operation of a leak test returned {type(returned).__name__} {returned!r}, which has not run; expected "
+        "the work to be done when it returns",
+        slug="config-option",
+        hint="call what it returns: lambda: asyncio.run(work()), or lambda: load_generator.run(...)",
+    )
 
 
 def count_work(returned: Any) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_memory.judge.leak import RESOLUTION, LeakPlan, judge_leak, unjudged
+from pytest_memory.judge.leak import RESOLUTION, LeakPlan, drained_rests, gave_back, judge_leak, unjudged
 from pytest_memory.judge.series import read_series
 from pytest_memory.model import LeakEstimate, MemoryKind, Round
 
@@ -87,7 +87,7 @@ _ROUNDS_TO_ENOUGH = 24
 _TRIAL_ROUNDS = 3
 _TRIAL_UNITS = 100
 # Doubts that more of the same work rarely removes, but a rest does: expiring stores and flushed buffers.
-_REST_REMOVES = frozenset({"noisy", "straddles-limit"})
+_REST_REMOVES = frozenset({"noisy", "straddles-limit", "below-resolution"})
 _REST_MAY_REMOVE = frozenset({"sawtooth", "step"})
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -233,6 +233,8 @@ def _goes_on(plan: LeakPlan, rounds: Sequence[Round], kind: MemoryKind) -> bool:
     rest = series.rests[-1]
     if rest.duration_s >= plan.max_rest_s:
         return False
+    if gave_back(series) and rest not in drained_rests(series):
+        return True  # others returned more: what is swept seldom is yet to be swept
     falls = [one.fall_times_s(RESOLUTION[kind] / 4.0) for one in series.rests]
     # A store that is swept every so often falls in jumps: wait for the next one to stay away.
     gaps = [later - earlier for times in falls for earlier, later in itertools.pairwise((0.0, *times))]

@@ -17,6 +17,9 @@ MemoryKind = Literal["heap", "external", "native", "worker-heap", "rss", "handle
 """What grew: V8's managed heap, memory outside it that V8 accounts for (Buffers), memory nobody accounts for,
 the heaps of worker threads, the whole process, open handles, open file descriptors."""
 
+JUDGED_KINDS: tuple[MemoryKind, ...] = ("heap", "worker-heap", "external", "native", "handles", "fds")
+"""What leak tests judge: the whole process is the sum of others."""
+
 GcKind = Literal["scavenge", "minor-mark-compact", "mark-compact", "incremental", "weak-callbacks"]
 
 

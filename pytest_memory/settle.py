@@ -332,6 +332,14 @@ def _read_isolates(isolates: Sequence[_Isolate]) -> _Totals:
     return totals
 
 
+def _has_ended(pid: int) -> bool:
+    """Of a zombie the descriptors are refused, not missing, to anybody but root."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
+
+
 def _read_processes(pids: Sequence[int], app_pid: int) -> tuple[int, int | None]:
     """Resident memory of the processes together, and their open descriptors (None where there is no such count).
 
@@ -351,5 +359,5 @@ def _read_processes(pids: Sequence[int], app_pid: int) -> tuple[int, int | None]
                 raise InspectorClosed(f"the app (pid {pid}) ended while its memory was read") from None
             continue  # a child that ended since it was listed
         except (psutil.AccessDenied, AttributeError):
-            fds_known = False
+            fds_known = fds_known and _has_ended(pid)
     return rss, fds if fds_known else None

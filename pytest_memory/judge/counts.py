@@ -23,12 +23,14 @@ _LEAST_PER_UNIT = 0.005
 # "In proportion": the highest rate between two looks over the lowest.
 _MOST_UNEVEN = 1.5
 _MOST_CLASSES = 12
+# Of what the whole test would have left at the rate of the looks, a leak still holds this share.
+_STILL_HELD = 0.8
 # The smallest object there is: map, properties and elements, a word each (V8's JSObject::kHeaderSize; Node has no
 # pointer compression). What an object holds besides is not known from its count.
 SMALLEST_OBJECT_B = 24
 # Fewer spans of work between looks than this are chance.
 _LEAST_SPANS = 3
-_EDGE_OF_NOISE = frozenset({"noisy", "straddles-limit"})
+_EDGE_OF_NOISE = frozenset({"noisy", "straddles-limit", "below-resolution"})
 
 
 def growing_classes(looks: Sequence[Look]) -> tuple[ClassDelta, ...]:
@@ -68,14 +70,26 @@ def judge_counts(estimates: Sequence[LeakEstimate], looks: Sequence[Look]) -> tu
 
     They do when classes gained in proportion to the work at every look, when even as the smallest objects there
     are they come to more than the limit, and when the sizes have room for them: what climbs faster than the
-    interval allows is on its way to be dropped.  Nothing is acquitted: strings and plain memory are not counted."""
+    interval allows is on its way to be dropped, and so is what is not held since the beginning.  Nothing is
+    acquitted: strings and plain memory are not counted."""
     spans = [later[0] - earlier[0] for earlier, later in itertools.pairwise(looks)]
     if len(spans) < _LEAST_SPANS or min(spans) <= 0:
         return tuple(estimates)
-    counted = SMALLEST_OBJECT_B * sum(delta.count_delta for delta in growing_classes(looks)) / sum(spans)
     return tuple(
         replace(one, outcome="critical", reason="counted")
-        if counts_decide(one) and one.limit < counted <= one.high
+        if counts_decide(one) and one.limit < _counted_rate(looks, one.units) <= one.high
         else one
         for one in estimates
     )
+
+
+def _counted_rate(looks: Sequence[Look], units: int) -> float:
+    """Bytes per unit that growing classes come to at least: those that still hold what ``units`` before the looks
+    must have left.  The looks are seconds of work, in which a buffer fills that is flushed now and then."""
+    worked = looks[-1][0] - looks[0][0]
+    held = [
+        delta
+        for delta in growing_classes(looks)
+        if delta.count_after >= _STILL_HELD * delta.count_delta / worked * (units + worked)
+    ]
+    return SMALLEST_OBJECT_B * sum(delta.count_delta for delta in held) / worked

@@ -60,8 +60,12 @@ NATIVE_SHARE_OF_MANAGED = 0.25
 # whose oldest entries are just beginning to go has returned a few hundredths.
 GIVE_BACK_SHARE = 0.03
 SMALL_SHARE = 0.25
+# A rest that returned less than this share of what the most generous one did has not drained the app.
+DRAINED_SHARE = 0.5
 # Each drained point costs a rest; four in order are chance once in twelve, and their growth must be large as well.
 MIN_DRAINED_POINTS = 4
+# That nothing was added is seen sooner: lows of equal height do not come about by chance.
+MIN_FLAT_POINTS = 3
 # What wanders by itself (sizes of live Buffers, resident pages) must grow by more than it wanders.
 WANDER = 2.0
 
@@ -89,13 +93,18 @@ class LeakPlan:
     pass_after_s: float = 8.0
     pass_after_units: int = 10_000
     pass_after_long_s: float = 20.0
+    # What wanders by itself may pass for the size of its wandering, once so much time has not shown it to rise.
+    pass_anyway_s: float = 30.0
     # Earliest believable "leaks": caches of ten thousand entries and lifetimes of ten seconds are over by then.
     # Slow apps, or those that their leak slows down, cannot do that much; for them time must do, that of the readings
-    # included.  What grows very fast is sure (or too big) sooner.
+    # included.  What grows very fast is sure sooner, after enough units to fill caches of large entries; and what has
+    # become too big to go on is called at once.
     leak_after_s: float = 20.0
     leak_after_units: int = 30_000
     leak_after_long_s: float = 60.0
     leak_after_bytes: float = 128e6
+    leak_after_units_of_bytes: int = 10_000
+    leak_at_bytes: float = 1e9
     leak_after_count: float = 1000.0
     # The rest before a leak is called, and how long a rest may be extended while memory still falls.
     rest_s: float = 10.0
@@ -195,18 +204,20 @@ def _judge_series(series: Series, plan: LeakPlan, *, managed_growth: float) -> L
 
 
 def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_growth: float) -> tuple[Outcome, str]:
-    if _gave_back(series):
+    if gave_back(series):
         return _decide_drained(series, limit, plan)
     if trend.points < MIN_FLOOR_POINTS or not _enough_rounds(series, plan):
         return "inconclusive", "too-short"
     tolerated = _tolerated(series, limit, plan, series.units / 2.0)
-    if series.kind in ("external", "native") and trend.slope.low <= 0.0:
+    if series.kind in ("external", "native") and trend.slope.low <= 0.0 and series.lasted_s >= plan.pass_anyway_s:
         tolerated = max(tolerated, WANDER * trend.wander / (series.units / 2.0))
     if plan.limit is None:
         tolerated = max(tolerated, SAW_RESOLUTION * trend.saw_rate)
     if trend.slope.high < tolerated:
         if not _worked_enough_to_pass(series, plan):
             return "inconclusive", "too-short"
+        if trend.slope.low > limit and not _tolerable(series, plan):
+            return "inconclusive", "too-short" if series.lasted_s < plan.leak_after_long_s else "below-resolution"
         return ("inconclusive", "step") if trend.steps_may_follow else ("pass", "below-limit")
     if not _grows(series, trend, limit, managed_growth):
         return "inconclusive", _doubt(trend, limit)
@@ -225,7 +236,7 @@ def _believe(series: Series, trend: Trend, plan: LeakPlan) -> tuple[Outcome, str
         return "inconclusive", "levelling-off"
     if not series.rests:
         return "inconclusive", "no-rest"
-    if _gave_back(series):
+    if gave_back(series):
         return "inconclusive", "gives-back"
     if series.rests[-1].duration_s < plan.rest_s * 0.9:
         return "inconclusive", "no-rest"
@@ -240,6 +251,12 @@ def _tolerated(series: Series, limit: float, plan: LeakPlan, judged_units: float
     return max(limit, RESOLUTION[series.kind] / judged_units) if judged_units > 0 else limit
 
 
+def _tolerable(series: Series, plan: LeakPlan) -> bool:
+    """Whether sure growth above the limit may pass because it comes to too little in all.  More work would tell it
+    from a module that was loaded late: so it is waited for, and objects on a heap are never waved through."""
+    return series.kind not in ("heap", "worker-heap") and series.lasted_s >= plan.leak_after_long_s
+
+
 def _grows(series: Series, trend: Trend, limit: float, managed_growth: float) -> bool:
     needed = LEAK_RESOLUTIONS * RESOLUTION[series.kind]
     if series.kind == "native":
@@ -252,7 +269,9 @@ def _grows(series: Series, trend: Trend, limit: float, managed_growth: float) ->
 def _doubt(trend: Trend, limit: float) -> str:
     if trend.shape in ("step", "sawtooth", "noisy"):
         return trend.shape
-    return "straddles-limit" if trend.slope.low <= limit <= trend.slope.high else "noisy"
+    if trend.slope.low > limit:
+        return "below-resolution"
+    return "straddles-limit" if limit <= trend.slope.high else "noisy"
 
 
 def _enough_rounds(series: Series, plan: LeakPlan) -> bool:
@@ -268,16 +287,20 @@ def _worked_enough_to_pass(series: Series, plan: LeakPlan) -> bool:
 
 
 def _worked_enough_to_fail(series: Series, plan: LeakPlan) -> bool:
-    if series.kind in ("handles", "fds"):
-        much = series.growth >= plan.leak_after_count
-    else:
-        ceiling = plan.leak_after_bytes
-        if plan.heap_limit_bytes and series.kind == "heap":
-            ceiling = min(ceiling, 0.4 * plan.heap_limit_bytes)
-        much = series.growth >= ceiling
-    if much or series.lasted_s >= plan.leak_after_long_s:
+    if _grew_much(series, plan) or series.lasted_s >= plan.leak_after_long_s:
         return True
     return series.load_s >= plan.leak_after_s and series.units >= plan.leak_after_units
+
+
+def _grew_much(series: Series, plan: LeakPlan) -> bool:
+    if series.kind in ("handles", "fds"):
+        return series.growth >= plan.leak_after_count
+    too_big = plan.leak_at_bytes
+    if plan.heap_limit_bytes and series.kind == "heap":
+        too_big = min(too_big, 0.4 * plan.heap_limit_bytes)
+    if series.growth >= too_big:
+        return True
+    return series.growth >= plan.leak_after_bytes and series.units >= plan.leak_after_units_of_bytes
 
 
 def _units_to_limit(series: Series, trend: Trend, outcome: Outcome, plan: LeakPlan) -> int | None:
@@ -296,7 +319,7 @@ def _given_back(series: Series, rest: Rest) -> float:
     return (rest.before - rest.lowest) / grown if grown > 0 else 0.0
 
 
-def _gave_back(series: Series) -> bool:
+def gave_back(series: Series) -> bool:
     """Whether what a rest returned is a sign that the rest of the growth will go as well.
 
     Not when it is noise; nor when it is a small share, returned at once, and nothing followed for most of the
@@ -312,14 +335,41 @@ def _gave_back(series: Series) -> bool:
     return False
 
 
+def drained_rests(series: Series) -> list[Rest]:
+    """The rests in which the app returned what it had to return; of an app that never returns anything, all.
+
+    By amount, or by share of what had come since the lowest reading before: the first rest follows much work, later
+    ones little.  One that returned little of either, where another returned much, was too short for a store that is
+    swept seldom."""
+    amounts = [rest.before - rest.lowest for rest in series.rests]
+    lows = list(itertools.accumulate((series.start, *(rest.lowest for rest in series.rests)), min))
+    shares = [
+        min(1.0, amount / (rest.before - low)) if rest.before > low else 0.0
+        for amount, rest, low in zip(amounts, series.rests, lows)
+    ]
+    return [
+        rest
+        for amount, share, rest in zip(amounts, shares, series.rests)
+        if amount >= DRAINED_SHARE * max(amounts) or share >= DRAINED_SHARE * max(shares)
+    ]
+
+
 def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outcome, str]:
     """Judge by what is left after each rest: what expires or is flushed is gone by then, a leak is not.
 
-    The start is no such point: its reading was taken while things were alive.  The reading from before any work
-    is a lower bound, though: when no more than the limit allows was added to it, warm-up and all, nothing leaks."""
-    drained = [(rest.units, rest.lowest) for rest in series.rests]
+    The start is no such point: its reading was taken while things were alive; nor is a rest that returned little
+    where another returned much: a store that is swept seldom was not swept in it.  The reading from before any work
+    is one, though: when what is left after two rests differs from it by no more than the limit allows, warm-up and
+    all, nothing leaks.  (After one, something of the app's start may have gone that a leak just makes up for.)"""
+    drained = [(rest.units, rest.lowest) for rest in drained_rests(series)]
     units, left = drained[-1]
-    if series.before is not None and left - series.before < limit * units:
+    level = left - drained[0][1] < max(limit * (units - drained[0][0]), RESOLUTION[series.kind])
+    as_before = series.before is not None and abs(left - series.before) < limit * units
+    if len(drained) > 1 and level and as_before:
+        return "pass", "given-back"
+    lows = [low for _, low in drained]
+    resolved = min(RESOLUTION[series.kind], limit * (units - drained[0][0]))
+    if len(drained) >= MIN_FLAT_POINTS and max(lows) - min(lows) <= resolved:
         return "pass", "given-back"
     if len(drained) < MIN_DRAINED_POINTS:
         return "inconclusive", "gives-back"

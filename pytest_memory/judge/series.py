@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pytest_memory.model import MemoryKind, Round, SettledMemory
+from pytest_memory.model import JUDGED_KINDS, MemoryKind, Round, SettledMemory
 
 Point = tuple[float, float]
 """(units of work done so far, value of the reading)."""
@@ -28,7 +28,7 @@ _READ: dict[MemoryKind, Callable[[SettledMemory], float | None]] = {
     "handles": lambda memory: memory.handles,
     "fds": lambda memory: memory.fds,
 }
-KINDS: tuple[MemoryKind, ...] = tuple(_READ)
+KINDS = JUDGED_KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +116,14 @@ class _Builder:
         self.last = value
         self.load.append((self.units, value))
 
+    def pass_over(self, one: Round) -> None:
+        """A round whose reading could not be had: its work counts, and its rest is no rest."""
+        if not one.idle:
+            self.end_rest()
+            self.units += one.units
+            self.load_s += one.end_s - one.start_s
+            self.lasted_s += one.end_s - one.start_s + one.memory.duration_s
+
     def end_rest(self) -> None:
         if self.resting:
             self.rests.append(Rest(units=self.units, before=self.last, readings=tuple(self.resting)))
@@ -123,18 +131,22 @@ class _Builder:
 
 
 def read_series(rounds: Sequence[Round], kind: MemoryKind, *, before: Round | None = None) -> Series | None:
-    """The line of one kind of memory; None when it was not measured throughout (or there is nothing of it).
+    """The line of one kind of memory; None when it was not measured at the start (or there is nothing of it).
 
-    The first round is the start: its reading follows the warm-up, and its units are not counted."""
+    A reading that could not be had later (a process that ended while it was read) leaves a gap.  The first round is
+    the start: its reading follows the warm-up, and its units are not counted."""
     read = _READ[kind]
     values = [read(one.memory) for one in rounds]
-    if not values or any(value is None for value in values):
+    if not values or values[0] is None:
         return None
     if kind == "worker-heap" and not any(values):
         return None
     builder = _Builder(kind, float(values[0] or 0.0), last=float(values[0] or 0.0))
     for one, value in zip(rounds[1:], values[1:]):
-        builder.add(one, float(value or 0.0))
+        if value is None:
+            builder.pass_over(one)
+        else:
+            builder.add(one, float(value))
     builder.end_rest()
     return Series(
         kind=kind,

@@ -283,6 +283,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="the readings scatter more than the limit",
         hint="do more work in each round, run more rounds, or raise the limit",
     ),
+    "below-resolution": Reason(
+        phrase="it rises, by too little in all to be told from modules and tables that come late",
+        hint="let the leak test run longer, or do more work a second: what leaks comes to more, what is late does not",
+    ),
     "straddles-limit": Reason(
         phrase="the limit lies inside the interval",
         hint="let the leak test run longer to narrow the interval, or move the limit",

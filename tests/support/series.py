@@ -1,8 +1,8 @@
 """Recorded leak tests: the rounds of real runs, kept as columns so that judging them needs no Node.
 
-A file of `tests/data/series/` holds one run: ``app`` (where it came from), ``truth`` ("leak" or "ok"), ``trap`` (what
-makes it hard), ``node``, and ``rounds`` as lists in the order of `COLUMNS`.  ``before`` is the reading from before any
-work.  `dump_series` writes one from a LeakResult.
+A file of `tests/data/series/` holds one run: ``app`` (where it came from), ``truth`` ("leak", "ok" or "died"), ``trap``
+(what makes it hard), ``node``, and ``rounds`` as lists in the order of `COLUMNS`.  ``before`` is the reading from
+before any work.  `dump_series` writes one from a LeakResult.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.leak_simulator import SimulatedApp, simulate
 
 from pytest_memory.judge import worst
+from pytest_memory.judge.leak import judge_leak
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, next_step
 from pytest_memory.model import LeakEstimate
 from pytest_memory.units import parse_rate
@@ -86,6 +87,27 @@ def flushed(period_s: float, size: float) -> Retained:
     return retained
 
 
+def swept(lifetime_s: float, every_s: float, size: float) -> Retained:
+    """Entries that have outlived their time go when the store is swept, and only then."""
+    seen: list[tuple[float, float]] = []
+    gone, next_s = 0.0, every_s
+
+    def retained(units: float, t_s: float) -> float:
+        nonlocal gone, next_s
+        seen.append((t_s, units))
+        while t_s >= next_s:
+            gone = max([gone, *(u for s, u in seen if s <= next_s - lifetime_s)])
+            next_s += every_s
+        return size * (units - gone)
+
+    return retained
+
+
+def startup_data(size: float, freed_s: float) -> Retained:
+    """What was loaded before the first request, and is let go at some time."""
+    return lambda units, t_s: size * (t_s < freed_s)
+
+
 LEAKING = {
     "14 B/request": lambda: leak(14),
     "100 B/request": lambda: leak(100),
@@ -97,6 +119,9 @@ LEAKING = {
     "60 B beside sessions of 10 s": lambda: together(expiring(10.0, 500), leak(60)),
     "14 B between two levels": lambda: together(two_levels(117_000, 700), leak(14)),
     "14 B beside a filling cache": lambda: together(random_cache(5000, 300), leak(14)),
+    "100 B beside sessions, start-up data freed": lambda: together(
+        expiring(3.0, 500), startup_data(8e6, 5.0), leak(100)
+    ),
     "slow to start": lambda: lambda units, t_s: 100.0 * max(0.0, units - 8000.0),
 }
 HEALTHY = {
@@ -112,6 +137,7 @@ HEALTHY = {
     "filled and flushed by a clock": lambda: timed_buffer(1e6, 2.0),
     "sessions of 3 s": lambda: expiring(3.0, 500),
     "sessions of 10 s": lambda: expiring(10.0, 500),
+    "sessions of 4 s swept every 15 s": lambda: swept(4.0, 15.0, 400),
     "one step of 500 KB": lambda: step(500_000, 30_000),
     "two levels": lambda: two_levels(117_000, 700),
 }
@@ -311,3 +337,72 @@ def test_every_leak_test_ends_in_time(kept: list[float], rate: float, portion: i
 def test_steps_are_values() -> None:
     assert RunRound(3) == RunRound(3, warmup=False)
     assert {RunRound(1), Rested(1.0)} == {Rested(1.0), RunRound(1)}
+
+
+# --- where an answer could come too early ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lifetime_s", "every_s"), [(3.0, 30.0), (4.0, 15.0), (10.0, 10.0), (8.0, 20.0)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_store_that_is_swept_seldom_is_never_a_leak(lifetime_s: float, every_s: float, seed: int) -> None:
+    app = SimulatedApp(retained=swept(lifetime_s, every_s, 400), rate=1500.0, portion=250, settle_s=0.1)
+    stop, _ = simulate(app, seed=seed)
+    assert worst([estimate.outcome for estimate in stop.estimates]) != "critical", stop
+
+
+@pytest.mark.parametrize("sessions_s", [0.0, 3.0, 10.0])
+@pytest.mark.parametrize("freed_s", [2.0, 5.0, 12.0, 20.0, 30.0])
+def test_memory_of_the_start_that_goes_does_not_make_up_for_a_leak(sessions_s: float, freed_s: float) -> None:
+    parts = [startup_data(20e6, freed_s), leak(100), *([expiring(sessions_s, 400)] if sessions_s else [])]
+    stop, _ = simulate(SimulatedApp(retained=together(*parts), rate=2500.0, portion=250))
+    assert worst([estimate.outcome for estimate in stop.estimates]) != "pass", stop
+
+
+def slow_app(rate: float, size: float) -> SimulatedApp:
+    return SimulatedApp(retained=leak(size), rate=rate, portion=1, settle_s=0.2, warming_bytes=0.0)
+
+
+@pytest.mark.parametrize(("rate", "size"), [(20.0, 100.0), (25.0, 40.0), (5.0, 300.0), (1.0, 2000.0)])
+def test_a_leak_of_a_slow_app_is_given_the_time_to_add_up(rate: float, size: float) -> None:
+    stop, history = simulate(slow_app(rate, size))
+    assert heap_of(stop).outcome == "critical"
+    assert history.elapsed_s < 120
+
+
+@pytest.mark.parametrize(("rate", "size"), [(5.0, 60.0), (5.0, 150.0), (1.0, 800.0)])
+def test_a_sure_growth_that_adds_up_to_nothing_yet_is_not_passed(rate: float, size: float) -> None:
+    stop, _ = simulate(slow_app(rate, size))
+    assert (heap_of(stop).outcome, heap_of(stop).reason) == ("inconclusive", "below-resolution")
+
+
+@pytest.mark.parametrize(
+    ("entries", "size", "rate", "kind"),
+    [(6000, 60e3, 1000.0, "heap"), (10_000, 20e3, 2000.0, "heap"), (2000, 256e3, 200.0, "external_bytes")],
+)
+def test_a_cache_of_large_entries_is_no_leak_for_its_size(entries: int, size: float, rate: float, kind: str) -> None:
+    filling = cache(entries, size)
+    made = {"retained": filling} if kind == "heap" else {"other": {kind: filling}}
+    stop, _ = simulate(SimulatedApp(rate=rate, portion=10, settle_s=0.1, **made))  # type: ignore[arg-type]
+    assert worst([estimate.outcome for estimate in stop.estimates]) == "pass", stop
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_reading_that_could_not_be_had_hides_no_kind_of_memory(every: int) -> None:
+    """A child that ends while its descriptors are counted leaves that one reading without a count."""
+    _, history = simulate(SimulatedApp(other={"fds": lambda units, t_s: 25 + 0.05 * units}))
+    gaps = {len(history.rounds) // 2} if every == 1 else set(range(3, len(history.rounds), every))
+    rounds = tuple(
+        replace(one, memory=replace(one.memory, fds=None)) if at in gaps else one
+        for at, one in enumerate(history.rounds)
+    )
+    found = {estimate.kind: estimate for estimate in judge_leak(rounds, LeakPlan())}
+    assert found["fds"].outcome == "critical"
+
+
+def test_a_kind_of_memory_that_cannot_be_read_any_more_has_no_answer() -> None:
+    _, history = simulate(SimulatedApp())
+    first, *others = history.rounds
+    rounds = (first, *(replace(one, memory=replace(one.memory, fds=None)) for one in others))
+    found = {estimate.kind: estimate.outcome for estimate in judge_leak(rounds, LeakPlan())}
+    assert found["fds"] == "inconclusive"
+    assert found["heap"] == "pass"

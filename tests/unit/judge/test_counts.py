@@ -39,6 +39,11 @@ def test_other_gains_are_no_evidence(counts: tuple[int, ...]) -> None:
     assert growing_classes(looks(*counts)) == ()
 
 
+def test_what_is_not_held_since_the_beginning_is_a_buffer_between_two_flushes() -> None:
+    assert judge_counts([replace(EDGE, units=2000)], looks(2000, 3000, 4000, 5000))[0].outcome == "critical"
+    assert judge_counts([replace(EDGE, units=126_000)], looks(2000, 3000, 4000, 5000))[0].outcome == "inconclusive"
+
+
 def test_objects_that_add_up_decide_at_the_edge_of_the_noise() -> None:
     (found,) = judge_counts([EDGE], looks(0, 1000, 2000, 3000))
     assert (found.outcome, found.reason) == ("critical", "counted")

@@ -16,14 +16,34 @@ def judged(recorded: RecordedSeries, count: int | None = None) -> dict[str, Leak
     return {estimate.kind: estimate for estimate in estimates}
 
 
-@pytest.mark.parametrize("name", series_names())
+# What was not asked, or answered with errors (the traps "zero requests" and "errors are fast"), is refused before there
+# is a series: tests/unit/test_leaktest.py.
+SERIES = [name for name in series_names() if load_series(name).truth != "died"]
+
+
+@pytest.mark.parametrize("name", [name for name in series_names() if name not in SERIES])
+def test_a_run_whose_app_was_killed_fails_however_flat_it_was(name: str) -> None:
+    recorded = load_series(name)
+    history = History(
+        warmup=() if recorded.before is None else (recorded.before,),
+        rounds=recorded.rounds,
+        elapsed_s=recorded.elapsed_s,
+        died=True,
+    )
+    step = next_step(LeakPlan(), history)
+    assert isinstance(step, Stop)
+    assert worst([estimate.outcome for estimate in step.estimates]) == "critical"
+    assert "critical" not in {estimate.outcome for estimate in judged(recorded).values()}, "flat until then"
+
+
+@pytest.mark.parametrize("name", SERIES)
 def test_the_verdict_of_a_recorded_run(name: str) -> None:
     recorded = load_series(name)
     outcome = worst([estimate.outcome for estimate in judged(recorded).values()])
     assert outcome == {"leak": "critical", "ok": "pass"}[recorded.truth], recorded.trap
 
 
-@pytest.mark.parametrize("name", series_names())
+@pytest.mark.parametrize("name", SERIES)
 def test_no_shorter_look_at_a_run_says_the_opposite(name: str) -> None:
     recorded = load_series(name)
     wrong = {"leak": "pass", "ok": "critical"}[recorded.truth]
