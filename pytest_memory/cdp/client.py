@@ -183,7 +183,9 @@ class InspectorClient(_Session):
 
         The first call subscribes to the app's workers (NodeWorker.enable); later ones only look.
         """
-        with self._workers_lock:
+        if not self._workers_lock.acquire(timeout=timeout_s):
+            raise InspectorTimeout(f"{address_of(self.url)} has not told its worker threads within {timeout_s:g} s")
+        try:
             if self._workers is None:
                 self.call("NodeWorker.enable", {"waitForDebuggerOnStart": False}, timeout_s=timeout_s)
                 self._workers = {}
@@ -194,6 +196,8 @@ class InspectorClient(_Session):
                     kept[id_] = WorkerSession(self._connection, worker)
             self._workers = kept
             return list(kept.values())
+        finally:
+            self._workers_lock.release()
 
     def close(self) -> None:
         """Drop the connection (idempotent).  Pending commands fail with InspectorClosed; Node lets the app exit."""

@@ -8,10 +8,12 @@ Proxies from the environment are never used: an inspector is this machine's busi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import json
 import socket
+import threading
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -125,20 +127,30 @@ def fetch_inspector_urls(host: str, port: int, *, timeout_s: float) -> list[str]
     sock = _open_socket(host, port, timeout_s)
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     connection.sock = sock
+    # A socket's own timeout begins anew with each byte: an app's event stream would be read for ever.
+    deadline = threading.Timer(timeout_s, _hang_up, [sock])
+    deadline.daemon = True
+    deadline.start()
     try:
         connection.request("GET", "/json/list", headers={"Host": _host_header(host, port)})
-        answer = connection.getresponse()
-        body = answer.read(_MAX_LIST_BYTES)
-        targets = json.loads(body) if answer.status == 200 else None
+        with connection.getresponse() as answer:
+            is_json = answer.status == 200 and "json" in (answer.getheader("Content-Type") or "").lower()
+            targets = json.loads(answer.read(_MAX_LIST_BYTES)) if is_json else None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _not_a_list(host, port, str(error) or type(error).__name__) from error
     finally:
+        deadline.cancel()
         connection.close()
     if not isinstance(targets, list):
         raise _not_a_list(host, port, f"HTTP status {answer.status}")
     found = [t["webSocketDebuggerUrl"] for t in targets if isinstance(t, dict) and "webSocketDebuggerUrl" in t]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return [urlsplit(str(url))._replace(netloc=netloc).geturl() for url in found]
+
+
+def _hang_up(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # closed already
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _not_a_list(host: str, port: int, why: str) -> InspectorError:

@@ -68,6 +68,13 @@ class Attachment:
         self.output = AppOutput()
         self._opened: dict[int, str] = {}
         self._found: dict[int, str | InspectorError] = {}
+        try:
+            self._attach(spec, target)
+        except BaseException:
+            self.stop()  # a foreign app is left as it was, its inspector closed
+            raise
+
+    def _attach(self, spec: AppSpec, target: AttachTarget) -> None:
         pid, ws_url = self._locate(target)
         with InspectorClient.connect(ws_url) as client:
             told_pid, *started_s = client.evaluate(_WHO)

@@ -91,7 +91,11 @@ def resolve_command(spec: AppSpec, port: int = 0) -> ResolvedCommand:
     """
     cwd = os.path.abspath(spec.cwd or os.curdir)
     if not os.path.isdir(cwd):
-        raise ConfigError(f"the app's cwd is {spec.cwd!r}; expected an existing directory", slug="config-app")
+        raise ConfigError(
+            f"the app's cwd is {spec.cwd!r}; expected an existing directory",
+            slug="config-app",
+            hint="a relative one is looked for from where the command was started; a marker's too, if it names one",
+        )
     words = spec.argv(port)
     first = words[0]
     path = _search_path(spec)
@@ -137,6 +141,7 @@ def _find_program(spec: AppSpec, cwd: str, word: str) -> str:
         raise ConfigError(
             f"the app's command is {spec.label!r}, and {word!r} is not an executable on PATH or in {cwd}",
             slug="config-app",
+            hint="install it, or name its path; what a project has from npm runs as `npx COMMAND`",
         )
     return found
 

@@ -19,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import IO
 
 import psutil
 
 from pytest_memory.cdp.transport import parse_ws_url
-from pytest_memory.errors import AppError, ConfigError, InspectorError
+from pytest_memory.errors import AppError, ConfigError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.attach import find_or_open_inspector, warn_unless_loopback
 from pytest_memory.node.choose import Announcement, choose_app
 from pytest_memory.node.command import (
@@ -228,6 +229,12 @@ class Launch:
         if survivors:
             shown = ", ".join(describe(process) for process in survivors)
             raise AppError(f"{self.spec.label!r} could not be ended: {shown} survived SIGKILL", slug="app-not-stopped")
+        if self._tree.outstayed:
+            message = (
+                f"{self.spec.label!r} (pid {self.pid}) still ran {self.spec.stop_timeout_s:g} s after SIGTERM and was "
+                "killed; expected it to end (if it only needs longer: stop_timeout)"
+            )
+            warnings.warn(PytestMemoryWarning(message, slug="app-killed"), stacklevel=2)
 
     def _release(self) -> None:
         if self._guardian is not None:

@@ -14,7 +14,7 @@ try {
       argv: process.argv,
       execArgv: process.execArgv,
       version: process.version,
-      wrapper: /(^|[\\/])(npm|npx|pnpm|pnpx|yarn|yarnpkg|corepack)([-.]\w[\w.-]*)?$/.test(script),
+      wrapper: /(^|[\\/])(npm|npx|pnpm|pnpx|yarn|yarnpkg|corepack)(-cli|-berry|-\d[\w.-]*)?(\.[cm]?js)?$/.test(script),
       url: null,
       refused: null,
     };

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
 _PORT_ATTEMPTS = 3  # a free port can be taken by another test between the choice and the listening
+_LIST_TIMEOUT_S = 2.0  # a process whose loop is blocked is listed without its worker threads
 _LAST_WORDS_TIMEOUT_S = 1.0  # for a wrapper to hand on the status of the app that just ended
 
 
@@ -62,7 +63,9 @@ class NodeApp:
         self._backing = backing
         self._url = url
         self._lock = threading.RLock()
+        self._finding = threading.Lock()
         self._inspectors: dict[int, InspectorClient] = {}
+        self._connecting: dict[int, threading.Lock] = {}
         self._lost_inspectors: set[int] = set()
         self._client: httpx.Client | None = None
         self._stopped = False
@@ -130,7 +133,8 @@ class NodeApp:
                 client = self._inspectors.get(record.pid)
             if client is None or client.closed:
                 return ()
-            return tuple(WorkerThread(w.worker_id, w.title, w.url) for w in client.workers())
+            threads = client.workers(timeout_s=_LIST_TIMEOUT_S)
+            return tuple(WorkerThread(w.worker_id, w.title, w.url) for w in threads)
         except InspectorError:
             return ()  # it refuses to be inspected, or is ending: the process is listed all the same
 
@@ -147,18 +151,32 @@ class NodeApp:
         Raises InspectorError with the reason when the process has none, AppError[app-died] when the app is gone.
         """
         with self._lock:
+            connecting = self._connecting.setdefault(pid, threading.Lock())
+        # A lock for each: a process that does not answer keeps nobody from the others.
+        with connecting:
             client = self._inspectors.get(pid)
-            if client is None or client.closed:
-                if self._stopped or not self._backing.alive:
-                    self.check()
-                try:
-                    client = InspectorClient.connect(self._backing.find_inspector(pid))
-                except InspectorError:
-                    if client is not None:
-                        self._check_last_breath(pid)
-                    raise
+            if client is not None and not client.closed:
+                return client
+            if self._stopped or not self._backing.alive:
+                self.check()
+            try:
+                with self._finding:
+                    url = self._backing.find_inspector(pid)
+                connected = InspectorClient.connect(url)
+            except InspectorError:
+                if client is not None:
+                    self._check_last_breath(pid)
+                raise
+            return self._remember_inspector(pid, connected)
+
+    def _remember_inspector(self, pid: int, client: InspectorClient) -> InspectorClient:
+        with self._lock:
+            if not self._stopped:
                 self._inspectors[pid] = client
-            return client
+                return client
+        client.close()
+        self.check()  # stopped meanwhile: it says so
+        return client
 
     def _check_last_breath(self, pid: int) -> None:
         """Raise AppError[app-died] when an inspector that answered before is gone because the app is: the kernel closes
@@ -230,7 +248,8 @@ class NodeApp:
             raise ConfigError(
                 f"{self.spec.label!r} was attached to, not started; it cannot be restarted", slug="config-app"
             )
-        port = self.port
+        assert isinstance(self._backing, Launch), "there is a command"
+        port = self._backing.port  # what a given url names is perhaps a proxy's
         self.stop()
         launch, url = _launch(self.spec, port)
         with self._lock:
@@ -278,5 +297,6 @@ def _launch(spec: AppSpec, port: int | None) -> tuple[Launch, str]:
             if port is None and snatched and attempt + 1 < _PORT_ATTEMPTS:
                 continue
             raise
-        return launch, f"http://[{host}]:{chosen}" if ":" in host else f"http://{host}:{chosen}"
+        found = f"http://[{host}]:{chosen}" if ":" in host else f"http://{host}:{chosen}"
+        return launch, spec.url_at(chosen) or found
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -11,6 +11,7 @@ import errno
 import http.client
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final
@@ -75,7 +76,8 @@ def _probe_for(launch: Launch, ready: Ready, deadline: float) -> Callable[[], st
     def probe_path() -> str | None:
         host = find_host(launch.port)
         timeout_s = min(_ANSWER_TIMEOUT_S, max(_POLL_S, deadline - time.monotonic()))
-        return host if host is not None and _answers(host, launch.port, ready.value, timeout_s) else None
+        tls = (launch.spec.url or "").startswith("https:")
+        return host if host is not None and _answers(host, launch.port, ready.value, timeout_s, tls=tls) else None
 
     return probe_path
 
@@ -97,8 +99,12 @@ def _accepts(host: str, port: int) -> bool:
     return True
 
 
-def _answers(host: str, port: int, path: str, timeout_s: float) -> bool:
+def _answers(host: str, port: int, path: str, timeout_s: float, *, tls: bool) -> bool:
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whether it is up, not whether to trust it
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         return connection.getresponse().status < 500
@@ -165,7 +171,7 @@ def exited_error(launch: Launch, when: str) -> AppError:
     return AppError(
         f"{launch.spec.label!r} {account.what}, {when}",
         slug="app-port-taken" if taken else "app-exited",
-        hint=account.hint,
+        hint=account.hint or "its last output says why; started by hand with the same command it should run on",
         exit_status=status,
         output_tail=output,
     )

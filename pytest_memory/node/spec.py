@@ -8,7 +8,7 @@ What it is not: a look at disks, PATH or processes (``node.command``, ``node.pro
 from __future__ import annotations
 
 import math
-import os.path
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -68,7 +68,8 @@ class AppSpec:
         (do not wait for anything).
     precise: keep V8 from compiling and from dropping bytecode, so that what moves in the heap is the app's.
     attach: "HOST:PORT" or "ws://…" of an inspector, a pid, or the URL of an app running on this machine.
-    url: base URL of an attached app, where it cannot be found out.
+    url: base URL of the app where it is not http://127.0.0.1:PORT, or cannot be found out; ``{port}`` in it becomes
+        the port.
     """
 
     command: str | Sequence[str] | None = None
@@ -89,6 +90,9 @@ class AppSpec:
             raise _bad("app", self.command, "either a command to start or something to attach to, not both or none")
         if self.command is not None:
             object.__setattr__(self, "command", _check_command(self.command))
+        for what, path in (("cwd", self.cwd), ("node", self.node)):
+            if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):
+                raise _bad(what, path, "a path")
         object.__setattr__(self, "env", _check_env(self.env))
         object.__setattr__(self, "node_options", _check_node_options(self.node_options))
         env_port = _parse_port(self.env.get("PORT"))
@@ -102,7 +106,7 @@ class AppSpec:
         parse_ready(self.ready)
         if self.attach is not None:
             parse_attach(self.attach)
-        if self.url is not None and not _is_http_url(self.url):
+        if self.url is not None and not (isinstance(self.url, str) and _is_http_url(self.url.replace("{port}", "1"))):
             raise _bad("url", self.url, 'a URL such as "http://127.0.0.1:3000"')
 
     @property
@@ -115,6 +119,10 @@ class AppSpec:
     @property
     def attach_target(self) -> AttachTarget | None:
         return None if self.attach is None else parse_attach(self.attach)
+
+    def url_at(self, port: int) -> str | None:
+        """The ``url`` with ``{port}`` filled in and no slash at its end; None where none was given."""
+        return None if self.url is None else self.url.replace("{port}", str(port)).rstrip("/")
 
     def argv(self, port: int) -> tuple[str, ...]:
         """The words of the command with ``{port}`` filled in; ("/bin/sh", "-c", line) for shell syntax."""
@@ -158,11 +166,12 @@ def parse_ready(text: str | None) -> Ready | None:
     raise _bad("ready", text, expected)
 
 
-def parse_attach(target: str | int) -> AttachTarget:
+def parse_attach(target: str | int, *, what: str = "node_app: what to attach to") -> AttachTarget:
     """A pid (``4711``), ``"HOST:PORT"`` of an inspector, its ``"ws://…"`` URL, or an app's ``"http://…"`` URL."""
     expected = 'a pid, "HOST:PORT" or "ws://HOST:PORT/UUID" of an inspector, or the "http://…" URL of a local app'
+    wrong = ConfigError(f"{what} is {target!r}; expected {expected}", slug="config-app")
     if isinstance(target, bool) or not isinstance(target, (str, int)):
-        raise _bad("attach", target, expected)
+        raise wrong
     text = str(target).strip()
     if text.isascii() and text.isdigit() and int(text) > 0:
         return AttachTarget("pid", text)
@@ -173,7 +182,7 @@ def parse_attach(target: str | int) -> AttachTarget:
     match = _HOST_PORT.fullmatch(text)
     if match and 0 < int(match["port"]) <= _MAX_PORT:
         return AttachTarget("address", text)
-    raise _bad("attach", target, expected)
+    raise wrong
 
 
 def _check_command(command: object) -> str | tuple[str, ...]:
@@ -214,7 +223,10 @@ def _check_env(env: object) -> dict[str, str | None]:
 
 def _check_node_options(options: object) -> tuple[str, ...]:
     if isinstance(options, str):
-        options = shlex.split(options)
+        try:
+            options = shlex.split(options)
+        except ValueError as error:
+            raise _bad("node_options", options, f"flags with balanced quotes ({error})") from None
     if not isinstance(options, Sequence) or not all(isinstance(o, str) and o.startswith("-") for o in options):
         raise _bad("node_options", options, 'flags such as ["--max-old-space-size=256"]')
     _refuse_debugger_wait("node_options", options)

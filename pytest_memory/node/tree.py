@@ -31,6 +31,8 @@ class ProcessTree:
         self._root_pid = root_pid
         self._marker = marker
         self._known: dict[int, psutil.Process] = {}
+        self.outstayed = False
+        """Whether the process that was asked to end outlived the time it was given."""
         self.remember([root_pid])
 
     def remember(self, pids: Iterable[int]) -> None:
@@ -96,8 +98,10 @@ class ProcessTree:
         app that hears SIGTERM from us and again from npm takes the second for impatience.  Wrappers have
         ``settle_s`` to follow their app.
         """
+        self.outstayed = False
         if first is not None and _send(first, signal.SIGTERM):
             self._wait(lambda: not is_alive(first), timeout_s)
+            self.outstayed = is_alive(first)
         self._wait(lambda: not self.alive(), settle_s)
         survivors = self.all_alive()
         if survivors:

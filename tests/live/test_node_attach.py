@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -345,6 +348,39 @@ def test_an_inspector_on_an_unusual_port_is_found(
     foreign = run_foreign()
     first = attach(foreign.pid)  # opens it, and moves it to a random port, where no flag tells of it
     assert attach(foreign.pid).evaluate("process.pid") == first.pid
+
+
+def test_a_server_that_never_ends_its_answer_is_not_waited_for() -> None:
+    """Asked whether it is an inspector: a socket's own timeout would begin anew with each byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
+                while not ended.wait(0.05):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(InspectorError, match="no list of inspectors"):
+            fetch_inspector_urls("127.0.0.1", listening.getsockname()[1], timeout_s=0.5)
+        ended.set()
+        thread.join()
+    assert time.monotonic() - began < 30  # for ever, without a deadline for the whole of it
+
+
+def test_an_inspector_opened_for_an_attachment_that_fails_is_closed(run_foreign: RunForeign) -> None:
+    foreign = run_foreign()
+    process = psutil.Process(foreign.pid)
+    before = listening_ports(process)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_memory.node.attach._PRECISE", "throw new Error('not today')")
+        with pytest.raises(InspectorError, match="not today"):
+            NodeApp.start(AppSpec(attach=foreign.pid, precise=True))
+    assert wait_until(lambda: listening_ports(process) == before)
 
 
 def test_an_unknown_url_is_asked_for(run_foreign: RunForeign, attach: Attach) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -321,9 +322,39 @@ def test_sigterm_is_heard_once_behind_npm(start_app: StartApp) -> None:
 
 def test_an_app_that_ignores_sigterm_is_killed(start_app: StartApp) -> None:
     app = start_app("stubborn.js", stop_timeout_s=0.3)
-    app.stop()
+    with pytest.warns(PytestMemoryWarning, match=r"still ran 0\.3 s after SIGTERM"):
+        app.stop()
     assert app.exit_status == -signal.SIGKILL
     assert app.output.lines[0] == "ignored SIGTERM"
+
+
+def test_a_url_of_its_own_is_used_with_the_port_that_was_chosen(start_app: StartApp) -> None:
+    app = start_app("hello.js", url="http://localhost:{port}/")
+    assert app.url == f"http://localhost:{app.port}"
+    assert app.client.get("/").status_code == 200
+    port = app.port
+    app.restart()
+    assert (app.port, app.url) == (port, f"http://localhost:{port}")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    [
+        ("npm-cli.js", True),
+        ("yarn-4.1.0.cjs", True),
+        ("pnpm.cjs", True),
+        ("corepack.js", True),
+        ("yarn-shop.js", False),
+        ("npm-proxy.js", False),
+    ],
+)
+def test_wrappers_are_known_by_their_whole_name(
+    start_app: StartApp, tmp_path: Path, node: str, name: str, wrapper: bool
+) -> None:
+    shutil.copy(APPS / "hello.js", tmp_path / name)
+    app = start_app([node, str(tmp_path / name)])
+    (announced,) = app._backing.announced.values()
+    assert announced.wrapper == wrapper
 
 
 def test_children_orphans_and_daemons_go_with_the_app(start_app: StartApp) -> None:
