@@ -6,10 +6,11 @@ a value stands here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_memory.errors import ConfigError
+from pytest_memory.model import JUDGED_KINDS
 from pytest_memory.spec import BY_MARKER, SCOPES, parse_count, parse_option, parse_seconds, suggest
 
 NODE_APP_KEYWORDS: dict[str, str] = {
@@ -122,5 +123,21 @@ def _check_no_leaks(kwargs: Mapping[str, object]) -> None:
     for keyword in ("rounds", "max_rounds"):
         if keyword in kwargs:
             parse_count(kwargs[keyword], f"@pytest.mark.no_leaks {keyword}")
-    if "max_duration" in kwargs:
-        parse_seconds(kwargs["max_duration"], "@pytest.mark.no_leaks max_duration")
+    if "max_duration" in kwargs and parse_seconds(kwargs["max_duration"], "@pytest.mark.no_leaks max_duration") <= 0:
+        raise _wrong_keyword("max_duration", kwargs["max_duration"], "a duration greater than zero")
+    unit = kwargs.get("unit", "request")
+    if not isinstance(unit, str) or not unit.strip():
+        raise _wrong_keyword("unit", unit, 'a word such as "job"')
+    if not isinstance(kwargs.get("precise", True), bool):
+        raise _wrong_keyword("precise", kwargs["precise"], "True or False")
+    kinds = kwargs.get("kinds", JUDGED_KINDS)
+    if isinstance(kinds, str) or not isinstance(kinds, Iterable) or not set(kinds) <= set(JUDGED_KINDS):
+        raise _wrong_keyword("kinds", kinds, f"a list of some of {', '.join(JUDGED_KINDS)}")
+
+
+def _wrong_keyword(keyword: str, value: object, expected: str) -> ConfigError:
+    return ConfigError(
+        f"@pytest.mark.no_leaks {keyword} is {value!r}; expected {expected}",
+        slug="config-marker",
+        hint=f"{keyword}: {NO_LEAKS_KEYWORDS[keyword]}",
+    )

@@ -209,6 +209,19 @@ class MemoryMonitor:
         return () if self._sampler is None else tuple(self._sampler.gc_events)
 
     @property
+    def window_gc_events(self) -> tuple[GcEvent, ...]:
+        """Those of the measured window: what happened before ``rebase()`` is nothing to its limits."""
+        return tuple(event for event in self.gc_events if event.t_s >= self._window_s)
+
+    def on_sample(self, callback: Callable[[Sample], None] | None) -> None:
+        """Call ``callback(sample)`` for every sample from now on, on the sampling thread; None: no more.
+
+        One that raises is not called again, and the result says so."""
+        self._on_sample = callback
+        if self._sampler is not None:
+            self._sampler.on_sample = callback
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """The named phases that have ended."""
         return tuple(self._phases)
@@ -316,6 +329,11 @@ class MemoryMonitor:
         return dict(self._doubts)
 
     @property
+    def missed_samples(self) -> int:
+        """Samples that were skipped because the one before took too long."""
+        return self._sampler.missed if self._sampler is not None else 0
+
+    @property
     def gc_observed(self) -> bool:
         return self._sampler is not None and self._sampler.gc_observed
 
@@ -342,9 +360,19 @@ class MemoryMonitor:
     @property
     def processes_ended(self) -> int:
         """Node processes that were in the settled reading at the start and are not in the one at the end."""
+        return len(self._ended_pids)
+
+    @property
+    def workers_ended(self) -> bool:
+        """Whether a cluster worker was among them: a part of the app itself was restarted."""
+        workers = {process.pid for process in self._app_info.processes if process.role == "cluster-worker"}
+        return not workers.isdisjoint(self._ended_pids)
+
+    @property
+    def _ended_pids(self) -> set[int]:
         if self.start_memory is None or self.end_memory is None:
-            return 0
-        return len(set(self.start_memory.node_pids) - set(self.end_memory.node_pids))
+            return set()
+        return set(self.start_memory.node_pids) - set(self.end_memory.node_pids)
 
     @property
     def app_restarted(self) -> bool:
@@ -483,9 +511,10 @@ class MemoryMonitor:
             message = f"on_sample raised {sampler.callback_error!r}; it was not called again"
             warnings.warn(PytestMemoryWarning(message, slug="callback-failed"), stacklevel=3)
             self.note("callback-failed", error=repr(sampler.callback_error))
-        late = sum(1 for sample in sampler.samples if sample.late_s > _LATE_S)
-        if len(sampler.samples) >= 10 and late > _LATE_SHARE * len(sampler.samples):
-            self.note("late-samples", late=late, samples=len(sampler.samples))
+        taken = len(sampler.samples)
+        late = sum(1 for sample in sampler.samples if sample.late_s > _LATE_S) + self.missed_samples
+        if taken >= 10 and late > _LATE_SHARE * (taken + self.missed_samples):
+            self.note("late-samples", late=late, samples=taken + self.missed_samples)
         if sampler.gc_dropped:
             self.note("gc-dropped", collections=sampler.gc_dropped)
         blocked = [sample for sample in sampler.samples if sample.blocked]

@@ -50,7 +50,7 @@ def judge_monitor(
     """Judge a stopped monitor's window against the settings; everything known goes into one RunResult."""
     measured = Measured(
         growth={} if monitor.app_died else monitor.growth,
-        gc_events=monitor.gc_events,
+        gc_events=monitor.window_gc_events,
         gc_observed=monitor.gc_observed,
         gc_dropped=monitor.gc_dropped,
         load=monitor.own_loads,
@@ -62,6 +62,7 @@ def judge_monitor(
         inspector_lost=monitor.inspector_lost,
         never_inspected=monitor.never_inspected,
         processes_ended=monitor.processes_ended,
+        workers_ended=monitor.workers_ended,
         app_restarted=monitor.app_restarted,
         doubts=monitor.doubts,
         shared_machine=worker_count > 1,

@@ -2,7 +2,8 @@
 
 Each tick reads what the operating system knows of every process first, so that an app whose event loop is blocked
 is sampled all the same, then asks the app itself through its inspector with a short deadline.  An answer that
-does not come in time leaves a sample marked ``blocked``.  The probe inside the app is `node/probe.js`.
+does not come in time leaves a sample marked ``blocked``.  New processes are found in a second thread.  The probe
+inside the app is `node/probe.js`.
 """
 
 from __future__ import annotations
@@ -46,14 +47,6 @@ _TURNS = "new Promise((done) => setImmediate(() => setImmediate(done)))"
 _READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
 
 
-@dataclass(frozen=True, slots=True)
-class SampledProcess:
-    """One process to sample: its pid and, where it has one, the connection to its inspector."""
-
-    pid: int
-    inspector: InspectorClient | None
-
-
 class SampledApp(Protocol):
     """What the sampler needs of an app (NodeApp has it): which processes there are, and their inspectors."""
 
@@ -63,18 +56,17 @@ class SampledApp(Protocol):
     def inspector_of(self, pid: int) -> InspectorClient: ...
 
 
-def find_measured(app: SampledApp) -> list[SampledProcess]:
-    """The processes whose memory is the app's: all but wrappers such as npm; those we cannot ask have no inspector."""
-    found = []
-    for record in app.processes:
-        if record.role == "wrapper":
-            continue
-        try:
-            inspector: InspectorClient | None = app.inspector_of(record.pid)
-        except (InspectorError, AppError):
-            inspector = None  # no Node process, or one that refuses to be inspected: the system still knows its RSS
-        found.append(SampledProcess(record.pid, inspector))
-    return found
+def find_measured(app: SampledApp) -> list[int]:
+    """The pids of the processes whose memory is the app's: all but wrappers such as npm."""
+    return [record.pid for record in app.processes if record.role != "wrapper"]
+
+
+def find_inspector(app: SampledApp, pid: int) -> InspectorClient | None:
+    """None for what is no Node process, or refuses to be inspected: the system still knows its RSS."""
+    try:
+        return app.inspector_of(pid)
+    except (InspectorError, AppError):
+        return None
 
 
 @cache
@@ -98,15 +90,16 @@ class Sampler:
     ) -> None:
         self._app = app
         self._interval_s = interval_s
-        self._on_sample = on_sample
+        self.on_sample = on_sample
         self._clock = clock
         self._watches: dict[int, _Watch] = {}
         self._stop = threading.Event()
         self._quiet = threading.Event()
         self._reading = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._finder: threading.Thread | None = None
         self._started_at = 0.0
-        self._refreshed_at = float("-inf")
+        self._found_at = float("-inf")
         self._full_at = float("-inf")
         self._forced: list[tuple[float, float]] = []
         self.samples: list[Sample] = []
@@ -128,9 +121,12 @@ class Sampler:
     def start(self) -> None:
         """Install the probes, take the first sample, and go on in the background."""
         self._started_at = self._clock()
+        self._find_processes()
         self._tick(0.0)
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
+        self._finder = threading.Thread(target=self._keep_finding, name="memory sampler's finder", daemon=True)
         self._thread.start()
+        self._finder.start()
 
     def stop(self) -> None:
         """Take a last sample and end the thread (idempotent).  The probes are removed from the app."""
@@ -139,6 +135,10 @@ class Sampler:
         self._stop.set()
         self._thread.join(timeout=2 * MAX_ANSWER_S + self._interval_s + 5.0)
         self._thread = None
+        if self._finder is not None:
+            self._finder.join(timeout=MAX_ANSWER_S)
+        if self.now_s - self._found_at >= _REFRESH_S:
+            self._find_processes()
         self._let_loops_turn()
         self._tick(self.now_s)
         for watch in self._watches.values():
@@ -194,8 +194,8 @@ class Sampler:
         full = t_s - self._full_at >= FULL_SAMPLE_EVERY_S or self._interval_s >= FULL_SAMPLE_EVERY_S
         if full:
             self._full_at = t_s
-        self._refresh(t_s)
-        drafts = [(watch, draft) for watch in self._watches.values() if (draft := watch.read_system(full)) is not None]
+        watches = tuple(self._watches.values())
+        drafts = [(watch, draft) for watch in watches if (draft := watch.read_system(full)) is not None]
         with self._reading:
             if not self._quiet.is_set():
                 self._ask(drafts, full)
@@ -212,27 +212,31 @@ class Sampler:
             if full and not draft.blocked:
                 watch.read_workers(draft, max(0.05, deadline - self._clock()))
 
-    def _refresh(self, t_s: float) -> None:
-        if t_s - self._refreshed_at < _REFRESH_S:
-            return
-        self._refreshed_at = t_s
-        processes = find_measured(self._app)
-        for process in processes:
-            watch = self._watches.get(process.pid)
-            if watch is None or (watch.inspector is not process.inspector and process.inspector is not None):
-                self._watches[process.pid] = _Watch(process)
-        for pid in self._watches.keys() - {process.pid for process in processes}:
-            del self._watches[pid]
+    def _keep_finding(self) -> None:
+        """In a thread of its own: a process that does not answer must not hold up the samples of the others."""
+        while not self._stop.wait(_REFRESH_S):
+            self._find_processes()
+
+    def _find_processes(self) -> None:
+        """Watch what belongs to the app now: at once by what the system knows, then through inspectors."""
+        self._found_at = self.now_s
+        pids = find_measured(self._app)
+        known = self._watches
+        self._watches = {pid: known.get(pid) or _Watch(pid, None) for pid in pids}
+        for pid in pids:
+            inspector = find_inspector(self._app, pid)
+            if inspector is not None and inspector is not self._watches[pid].inspector:
+                self._watches = {**self._watches, pid: _Watch(pid, inspector)}
 
     def _keep(self, watch: _Watch, draft: _Draft, t_s: float, late_s: float) -> None:
         sample = Sample(t_s=t_s, pid=watch.pid, late_s=late_s, blocked=draft.blocked, **draft.values)
         self.samples.append(sample)
-        if self._on_sample is not None:
+        if self.on_sample is not None:
             try:
-                self._on_sample(sample)
+                self.on_sample(sample)
             except Exception as error:  # noqa: BLE001 - the user's code: reported by the monitor, never lost samples
                 self.callback_error = error
-                self._on_sample = None
+                self.on_sample = None
 
     def add_gc_event(self, pid: int, kind_number: float, at_s: float, duration_s: float) -> None:
         """Keep one collection, marked forced when it fell into a settled reading."""
@@ -258,16 +262,16 @@ class _Draft:
 class _Watch:
     """One process under observation: its psutil handle, its probe, the offset between its clock and ours."""
 
-    def __init__(self, process: SampledProcess) -> None:
-        self.pid = process.pid
-        self.inspector = process.inspector
+    def __init__(self, pid: int, inspector: InspectorClient | None) -> None:
+        self.pid = pid
+        self.inspector = inspector
         self.probed = False
         self._offset_s: float | None = None
         self._best_round_trip_s = float("inf")
         self._asked_at = 0.0
         self._late: Future[dict[str, Any]] | None = None
         try:
-            self._process: psutil.Process | None = psutil.Process(process.pid)
+            self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.Error:
             self._process = None
         self._install()

@@ -167,12 +167,12 @@ class MemorySession:
         return problems
 
     def _jobs(self, collected: Collection[str], whole_files: Collection[str]) -> Iterator[Callable[[], None]]:
-        if self._results:
+        # Also where nothing was measured: yesterday's file must not be taken for today's.
+        wanted = {write: self.root / self.settings[name] for name, write in _WRITERS.items() if self.settings[name]}
+        if wanted:
             document = self.document()
-            for name, write in _WRITERS.items():
-                if self.settings[name]:
-                    path = self.root / self.settings[name]
-                    yield lambda write=write, path=path: write(path, document)  # type: ignore[misc]
+            for write, path in wanted.items():
+                yield lambda write=write, path=path: write(path, document)  # type: ignore[misc]
         if self._baseline is not None:
             yield lambda: self._finish_baseline(collected, whole_files)
 

@@ -50,7 +50,11 @@ def parse_count(value: object, what: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise ConfigError(f"{what} is {value!r}; expected a whole number of at least 1", slug="config-unit")
+        raise ConfigError(
+            f"{what} is {value!r}; expected a whole number of at least 1",
+            slug="config-unit",
+            hint="to count nothing, leave it out",
+        )
     return number
 
 
@@ -100,13 +104,33 @@ def _interval_ms(value: object, what: str) -> float:
 
 
 def _growth_limit(value: object, what: str) -> units.Limit:
-    return units.parse_limit(value, what=what)  # type: ignore[arg-type]
+    limit = units.parse_limit(value, what=what)  # type: ignore[arg-type]
+    if limit.kind == "bytes_per_unit" and limit.per != "request":
+        raise ConfigError(
+            f'{what} is {value!r}, a rate per {limit.per}; expected one per request, such as "200B/request": growth '
+            "limits count requests alone",
+            slug="config-unit",
+            hint=f'leak tests count other units: no_leaks("100B/{limit.per}", unit="{limit.per}")',
+        )
+    return limit
+
+
+def _inspector(value: object, what: str) -> str:
+    from pytest_memory.node.spec import parse_attach  # here, for every pytest run of an environment imports this module
+
+    text = parse_text(value, what)
+    parse_attach(text, what=what)
+    return text
 
 
 def _time_limit(value: object, what: str) -> units.Limit:
     seconds = units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
     if seconds <= 0:
-        raise ConfigError(f"{what} is {value!r}; expected a duration greater than zero", slug="config-unit")
+        raise ConfigError(
+            f"{what} is {value!r}; expected a duration greater than zero",
+            slug="config-unit",
+            hint='every collection takes some time: allow what does not matter, such as "1ms"',
+        )
     return units.Limit(kind="bytes", value=seconds, text=str(value))
 
 
@@ -177,7 +201,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="inspector",
         metavar="HOST:PORT|ws://…",
-        parse=parse_text,
+        parse=_inspector,
         cli_flags=("--inspector",),
         tools=APP_TOOLS,
         help="attach to the inspector of an app already running instead of starting one",

@@ -140,7 +140,8 @@ def parse_limit(text: str | int | float, *, what: str = "limit") -> Limit:
             raise _refuse(text, expected, what) from None
         limit = Limit(kind="bytes", value=float(size), text=format_size(size))
     if not 0 < limit.value <= MAX_SIZE_BYTES:
-        raise _refuse(text, expected, what)
+        none = "no heap stands still to the byte: allow what does not matter, such as 1MB"
+        raise _refuse(text, expected, what, none if limit.value <= 0 else None)
     return limit
 
 

@@ -52,7 +52,8 @@ class Measured:
     nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
     that died; ``inspector_lost``: it lives, but could not be asked at the start or the end; ``never_inspected``: at
     neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
-    children and cluster workers whose memory is in the start but no longer in the end.  ``shared_machine`` says that
+    children and cluster workers whose memory is in the start but no longer in the end, ``workers_ended`` says that a
+    cluster worker is one of them: a part of the app was restarted.  ``shared_machine`` says that
     other tests ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Measured:
     inspector_lost: bool = False
     never_inspected: bool = False
     processes_ended: int = 0
+    workers_ended: bool = False
     app_restarted: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
     shared_machine: bool = False
@@ -107,7 +109,7 @@ def _judge_run(measured: Measured) -> list[Check]:
         checks.append(
             Check(
                 metric="app",
-                outcome="inconclusive",
+                outcome="not-measured" if measured.workers_ended else "inconclusive",
                 reason="processes-ended",
                 unit="count",
                 source="run",
@@ -115,7 +117,7 @@ def _judge_run(measured: Measured) -> list[Check]:
             )
         )
     if measured.app_restarted:
-        checks.append(Check(metric="app", outcome="inconclusive", reason="app-restarted", unit="count", source="run"))
+        checks.append(Check(metric="app", outcome="not-measured", reason="app-restarted", unit="count", source="run"))
     checks.extend(_judge_background(measured))
     checks.extend(judge_loads(measured.load, measured.leak_tests, app_died=measured.app_died))
     return checks
@@ -146,7 +148,7 @@ def _judge_growth_limit(measured: Measured, setting: LimitSetting) -> Check:
     limit = setting.limit
     growth = measured.growth.get(metric)
     if growth is None:
-        return _check(setting, "inconclusive", "no-samples", None, _unit(limit))
+        return _check(setting, "not-measured", _why_unread(measured), None, _unit(limit))
     value = _in_unit_of(limit, growth)
     if value is None:
         reason = "no-requests" if limit.kind == "bytes_per_unit" else "no-samples"
@@ -164,14 +166,18 @@ def _judge_growth_limit(measured: Measured, setting: LimitSetting) -> Check:
 
 
 def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str) -> Check:
-    if not measured.gc_observed:
-        return _check(setting, "inconclusive", "no-samples", None, unit)
     over = value > setting.limit.value
+    if not measured.gc_observed or (measured.inspector_lost and not over):
+        return _check(setting, "not-measured", _why_unread(measured), None, unit)
     if over and unit == "s" and measured.shared_machine:
         return _check(setting, "inconclusive", "shared-machine", value, unit)
     if not over and measured.gc_dropped:
         return _check(setting, "inconclusive", "gc-dropped", value, unit)
     return _check(setting, "critical" if over else "pass", "over-limit" if over else "within-limit", value, unit)
+
+
+def _why_unread(measured: Measured) -> str:
+    return "inspector-lost" if measured.inspector_lost else "no-samples"
 
 
 def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str]) -> list[Check]:

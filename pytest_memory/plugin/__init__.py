@@ -7,6 +7,7 @@ imported at the top: what measures is imported when a test asks for it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pytest_memory.plugin.fixtures import (
 )
 from pytest_memory.plugin.measurement import pytest_runtest_call, pytest_runtest_makereport, pytest_runtest_setup
 from pytest_memory.plugin.reporting import Collector, HtmlHooks
-from pytest_memory.plugin.stash import SESSION
+from pytest_memory.plugin.stash import PROBLEM, SESSION
 from pytest_memory.session import MemorySession
 
 # What pytest looks for in this module: the fixtures and hooks that live beside it.
@@ -112,24 +113,31 @@ def _worker_count(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Wrong markers are usage errors here, before anything is started; limits bring their monitor along."""
     session = config.stash[SESSION]
+    suite_limited = any(session.settings[name] is not None for name in spec.LIMITS)
     problems: list[str] = []
     for item in items:
         ours = [marker for marker in item.iter_markers() if marker.name in markers.MARKERS]
-        if not ours:
-            continue
-        for marker in ours:
-            try:
-                markers.check_marker(marker.name, marker.args, marker.kwargs)
-                if marker.name == "node_app":
-                    wanted_app_of(item, session)
-            except ConfigError as error:
-                problems.append(f"{item.nodeid}: {error}")
+        if wrong := [f"{item.nodeid}: {problem}" for problem in _problems_of(item, ours, session)]:
+            problems.extend(wrong)
+            item.stash[PROBLEM] = "\n".join(dict.fromkeys(wrong))
         names = getattr(item, "fixturenames", None)
-        limited = any(marker.name in LIMIT_MARKERS for marker in ours)
-        if limited and names is not None and "memory_monitor" not in names:
+        if names is None or "memory_monitor" in names:
+            continue
+        if any(marker.name in LIMIT_MARKERS for marker in ours) or (suite_limited and "node_app" in names):
             item.fixturenames = [*names, "memory_monitor"]  # type: ignore[attr-defined]
-    if problems:
+    # A worker of pytest-xdist that refuses to collect is an internal error there: each such test fails instead.
+    if problems and not session.is_worker:
         raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
+
+
+def _problems_of(item: pytest.Item, ours: list[pytest.Mark], session: MemorySession) -> Iterator[str]:
+    for marker in ours:
+        try:
+            markers.check_marker(marker.name, marker.args, marker.kwargs)
+            if marker.name == "node_app":
+                wanted_app_of(item, session)
+        except ConfigError as error:
+            yield str(error)
 
 
 # --- reporting ------------------------------------------------------------------------------------------------
@@ -168,7 +176,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     memory = session.config.stash[SESSION]
-    if memory.is_worker:
+    if memory.is_worker or session.config.option.collectonly:
         return
     collector = session.config.stash[COLLECTOR]
     problems = memory.finish(collected=collector.collected, whole_files=collector.whole_files)

@@ -15,7 +15,7 @@ from pytest_memory import spec
 from pytest_memory.errors import PytestMemoryError
 from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
-from pytest_memory.plugin.stash import GENERATOR, IN_BODY, MEASUREMENT, RESULT, SESSION
+from pytest_memory.plugin.stash import GENERATOR, IN_BODY, MEASUREMENT, PROBLEM, RESULT, SESSION
 
 if TYPE_CHECKING:
     from pytest_memory.model import RunResult
@@ -73,11 +73,13 @@ class Measurement:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A rerun begins with nothing of the run before."""
+    """A rerun begins with nothing of the run before; what is wrong with a test's markers is said in its place."""
     keys: tuple[pytest.StashKey[Any], ...] = (MEASUREMENT, GENERATOR, RESULT, IN_BODY)
     for key in keys:
         if key in item.stash:
             del item.stash[key]
+    if (problem := item.stash.get(PROBLEM, None)) is not None:
+        pytest.fail(problem, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

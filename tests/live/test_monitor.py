@@ -97,6 +97,47 @@ def test_a_blocked_event_loop_does_not_stop_the_samples_and_is_said(make_spec: M
     assert "blocked-loop" in {note.slug for note in monitor.record("t").notes}
 
 
+def test_a_child_that_never_answers_keeps_nobody_from_being_sampled(make_spec: MakeSpec) -> None:
+    """Its inspector is open, and its loop is blocked from its first line on."""
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.1) as monitor:
+        child = app.evaluate(
+            "globalThis.child = require('child_process').spawn(process.execPath, "
+            "['-e', \"require('child_process').execSync('sleep 6')\"]); child.pid"
+        )
+        assert wait_until(lambda: any(sample.pid == child for sample in monitor.samples))
+        seen_s = next(sample.t_s for sample in monitor.samples if sample.pid == child)
+        assert wait_until(lambda: monitor.samples[-1].t_s > seen_s + 3)
+        samples = [s for s in monitor.samples if seen_s <= s.t_s <= seen_s + 3]
+        missed = monitor.missed_samples
+        app.evaluate("child.kill('SIGKILL')")
+    of_child = [s for s in samples if s.pid == child]
+    assert all(s.rss_bytes and s.heap_used_bytes is None for s in of_child)
+    # Some 30 were due; held up by the child, the app would have had but one or two.
+    assert len(of_child) + missed >= 20
+    assert len(of_child) >= 10
+    assert sum(s.heap_used_bytes is not None for s in samples if s.pid == app.pid) >= 10
+
+
+def test_collections_before_the_window_are_nothing_to_its_limits(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app, MemoryMonitor(app) as monitor:
+        time.sleep(0.05)  # what comes within milliseconds of our own collections is taken for one of them
+        app.evaluate("for (let i = 0; i < 20; i += 1) gc(); 0")
+        monitor.rebase()
+        time.sleep(0.05)
+        app.evaluate("gc(); 0")
+    assert sum(not e.forced and e.kind == "mark-compact" for e in monitor.gc_events) >= 21
+    assert sum(not e.forced and e.kind == "mark-compact" for e in monitor.window_gc_events) == 1
+
+
+def test_a_callback_can_be_given_while_the_monitor_runs(make_spec: MakeSpec) -> None:
+    seen: list[int] = []
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
+        monitor.on_sample(lambda sample: seen.append(sample.pid))
+        assert wait_until(lambda: len(seen) >= 2)
+        monitor.on_sample(None)
+    assert set(seen) == {app.pid}
+
+
 def test_an_app_that_dies_is_recorded_with_its_last_samples(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("grower.js")) as app:
         monitor = MemoryMonitor(app, interval=0.05).start()

@@ -205,7 +205,7 @@ def test_an_app_that_ends_in_the_middle_is_a_finding(make_project: Any, app: str
 
 
 @pytest.mark.parametrize("marker", ['@pytest.mark.max_heap_growth("3MB")', ""])
-def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_project: Any, marker: str) -> None:
+def test_an_app_that_closes_its_inspector_is_never_fine(make_project: Any, marker: str) -> None:
     project = make_project("closes-inspector.js")
     project.test(f"""
         import pytest
@@ -214,11 +214,12 @@ def test_an_app_that_closes_its_inspector_is_inconclusive_never_fine(make_projec
         def test_it(node_app, memory_monitor):
             node_app.client.get("/close")
     """)
-    result = project.run("--memory-json=results.json", "--memory-fail-on=inconclusive")
+    # A limit that cannot be held against anything fails by itself; without one there is no answer.
+    result = project.run("--memory-json=results.json", *([] if marker else ["--memory-fail-on=inconclusive"]))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*inspector was lost*"])
     (entry,) = project.document()["results"]
-    assert entry["verdict"]["outcome"] == "inconclusive"
+    assert entry["verdict"]["outcome"] == ("not-measured" if marker else "inconclusive")
     assert "inspector-lost" in {note["slug"] for note in entry["notes"]}
 
 
@@ -242,7 +243,7 @@ def test_an_app_that_cannot_be_asked_from_the_start_is_not_measured_never_fine(m
     result.stdout.fnmatch_lines(["*nothing of its memory was measured*"])
 
 
-def test_what_an_ended_cluster_worker_had_kept_makes_the_growth_inconclusive(make_project: Any) -> None:
+def test_what_an_ended_cluster_worker_had_kept_leaves_nothing_to_pass(make_project: Any) -> None:
     project = make_project("recycled.js")
     project.test("""
         import time
@@ -258,8 +259,8 @@ def test_what_an_ended_cluster_worker_had_kept_makes_the_growth_inconclusive(mak
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
     """)
-    result = project.run("--memory-fail-on=inconclusive", "--memory-json=results.json")
+    result = project.run("--memory-json=results.json")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*1 process of the app ended while it was measured*"])
     (entry,) = project.document()["results"]
-    assert entry["verdict"]["outcome"] == "inconclusive"
+    assert entry["verdict"]["outcome"] == "not-measured"

@@ -34,6 +34,17 @@ def test_fixtures_say_what_they_are(bare_project) -> None:
         ('node_app("s.js", ready="health")', "*ready is 'health'*"),
         ('node_app("s.js", port=99999)', "*port is 99999*"),
         ("max_gc_pause('soon')", "*'soon'*"),
+        ("max_heap_growth('1KB/job')", "*'1KB/job'*per request*"),
+        ("node_app('s.js', node_options=\"--title='x\")", "*node_options*balanced quotes*"),
+        ("node_app('s.js', url=5)", "*url is 5*"),
+        ("node_app(url=5)", "*is 5*expected*"),
+        ("node_app('s.js', cwd=5)", "*cwd is 5*"),
+        ("node_app('s.js', node=5)", "*node is 5*"),
+        ("node_app(pid='x')", "*what to attach to is 'x'*"),
+        ("no_leaks(kinds=['heaps'])", "*kinds is [[]'heaps'[]]*"),
+        ("no_leaks(unit=5)", "*unit is 5*"),
+        ("no_leaks(max_duration=0)", "*max_duration is 0*"),
+        ("no_leaks(precise='no')", "*precise is 'no'*"),
     ],
 )
 def test_a_wrong_marker_is_a_usage_error_at_collection(bare_project, marker: str, words: str) -> None:
@@ -41,6 +52,18 @@ def test_a_wrong_marker_is_a_usage_error_at_collection(bare_project, marker: str
     result = bare_project.run("--strict-markers")
     assert result.ret == USAGE_ERROR
     result.stderr.fnmatch_lines([words])
+    assert "reached" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("marker", ['max_heap_growth("64 MBananas")', 'node_app("s.js", port=99999)'])
+def test_a_wrong_marker_fails_its_test_where_workers_run_it(bare_project, marker: str) -> None:
+    """A worker of pytest-xdist that refuses to collect is an internal error, and nobody reads why."""
+    bare_project.test(
+        f"import pytest\n@pytest.mark.{marker}\ndef test_it(): raise AssertionError('reached')\ndef test_ok(): pass\n"
+    )
+    result = bare_project.run("-n", "2")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*MBananas*expected a size*" if "MB" in marker else "*port is 99999*"])
     assert "reached" not in result.stdout.str()
 
 
@@ -60,6 +83,7 @@ def test_all_wrong_markers_are_listed_at_once(bare_project) -> None:
         (["--memory-fail-on=sometimes"], "*--memory-fail-on*one of*"),
         (["--memory-max-heap-growth=lots"], "*--memory-max-heap-growth*lots*"),
         (["--memory-config=missing.json"], "*missing.json*"),
+        (["--memory-inspector=foo"], "*--memory-inspector is 'foo'*HOST:PORT*"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error(bare_project, args: list[str], words: str) -> None:
@@ -95,6 +119,18 @@ def test_an_app_that_cannot_be_started_is_said_once(project) -> None:
     told = output.str().partition("short test summary info")[0]
     assert told.count("the app's script is 'nope.js'") == 1
     assert "During handling" not in told
+
+
+def test_a_file_that_was_asked_for_is_of_this_run_also_where_nothing_was_measured(bare_project) -> None:
+    bare_project.test("def test_it(): pass")
+    (bare_project.path / "results.json").write_text("of yesterday")
+    (bare_project.path / "report.html").write_text("of yesterday")
+    arguments = ("--memory-json=results.json", "--memory-report=report.html")
+    bare_project.run("--collect-only", *arguments)
+    assert (bare_project.path / "results.json").read_text() == "of yesterday"
+    bare_project.run(*arguments).assert_outcomes(passed=1)
+    assert bare_project.document()["results"] == []
+    assert "No test was measured" in (bare_project.path / "report.html").read_text()
 
 
 def test_disabled_tests_are_skipped_saying_so(bare_project) -> None:

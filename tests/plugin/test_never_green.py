@@ -206,6 +206,19 @@ def test_a_config_file_named_in_the_ini_file_is_looked_for_beside_it(
     project.run().assert_outcomes(passed=1)
 
 
+def test_a_limit_of_the_suite_is_one_of_every_test_with_an_app(project: Any) -> None:
+    project.ini("memory_app = server.js", f"memory_node = {project.node}", "memory_max_heap_growth = 5MB")
+    project.test("""
+        def test_grows(node_app):
+            node_app.client.get("/grow", params={"bytes": 20_000_000})
+
+        def test_plain(): ...
+    """)
+    result = project.run()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*heap grew*limit 5MB*"])
+
+
 def test_collections_of_work_that_never_yields_are_counted(project: Any) -> None:
     # Node tells observers of collections by an immediate: a test that ends with the work would have seen none of them.
     project.test("""

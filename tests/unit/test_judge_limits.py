@@ -51,9 +51,16 @@ def test_a_percentage_of_nothing_is_inconclusive() -> None:
     assert only(checks, "max_heap_growth").outcome == "inconclusive"
 
 
-def test_a_limit_without_a_reading_is_inconclusive() -> None:
-    check = only(judge_limits(Measured(), [limit("max_rss_growth", "1MB")], NO_HEALTH), "max_rss_growth")
-    assert (check.outcome, check.reason) == ("inconclusive", "no-samples")
+@pytest.mark.parametrize(("lost", "reason"), [(False, "no-samples"), (True, "inspector-lost")])
+def test_a_limit_without_a_reading_is_not_measured(lost: bool, reason: str) -> None:
+    measured = Measured(inspector_lost=lost, gc_observed=lost)
+    settings = [
+        limit("max_rss_growth", "1MB"),
+        LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=5.0, text="5")),
+    ]
+    checks = judge_limits(measured, settings, NO_HEALTH)
+    for name in ("max_rss_growth", "max_gc_count"):
+        assert (only(checks, name).outcome, only(checks, name).reason) == ("not-measured", reason)
 
 
 def test_a_doubtful_reading_is_inconclusive_and_says_why() -> None:
@@ -99,9 +106,9 @@ def test_gc_count_counts_major_collections_only(count: int, outcome: Outcome) ->
     assert only(judge_limits(measured, [setting], NO_HEALTH), "max_gc_count").outcome == outcome
 
 
-def test_gc_limits_without_gc_events_seen_are_inconclusive() -> None:
+def test_gc_limits_without_gc_events_seen_are_not_measured() -> None:
     setting = LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=3, text="3"))
-    assert only(judge_limits(Measured(), [setting], NO_HEALTH), "max_gc_count").outcome == "inconclusive"
+    assert only(judge_limits(Measured(), [setting], NO_HEALTH), "max_gc_count").outcome == "not-measured"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,9 @@ def test_what_ended_processes_kept_is_missing_so_nothing_passes_but_a_broken_lim
 
 def test_a_restarted_app_is_never_green() -> None:
     checks = judge_limits(Measured(app_restarted=True, growth=heap(0)), [limit("max_heap_growth", "1MB")], NO_HEALTH)
-    assert judge.combine(checks).outcome == "inconclusive"
+    assert judge.combine(checks).outcome == "not-measured"
+    replaced = Measured(processes_ended=1, workers_ended=True, growth=heap(0))
+    assert judge.combine(judge_limits(replaced, [], NO_HEALTH)).outcome == "not-measured"
 
 
 @pytest.mark.parametrize(
