@@ -214,5 +214,8 @@ def test_config_says_where_a_value_came_from(tmp_path: Path) -> None:
 
 
 def test_completion_and_version(tmp_path: Path) -> None:
-    assert "complete -o default" in run_command("completion", "bash", cwd=tmp_path).stdout
+    script = run_command("completion", "bash", cwd=tmp_path).stdout
+    assert "complete -o default" in script
+    document = json.loads(run_command("completion", "bash", "--json", cwd=tmp_path).stdout)
+    assert document == {"shell": "bash", "script": script}
     assert run_command("--version", cwd=tmp_path).stdout.startswith("pytest-memory ")
