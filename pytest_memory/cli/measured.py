@@ -64,18 +64,21 @@ def make_document(measured: Sequence[RunResult]) -> ResultDocument:
 def check_outputs(context: Context, *paths: str | None) -> None:
     """Raise StoreError when a file that will be written at the end cannot be: before a minute is spent on it."""
     for name in (*paths, context.merged.settings["report"]):
-        if not name:
-            continue
-        path = Path(name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-            refused = "it is a directory" if path.is_dir() else ""
-        except OSError as error:
-            refused = error.strerror or str(error)
-        if refused:
-            raise StoreError(f"{path} could not be written: {refused}", slug="store-write", hint="nothing was measured")
+        if name:
+            check_writable(Path(name))
+
+
+def check_writable(path: Path) -> None:
+    """Raise StoreError when a file of this name cannot be written; makes its directory."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        refused = "it is a directory" if path.is_dir() else ""
+    except OSError as error:
+        refused = error.strerror or str(error)
+    if refused:
+        raise StoreError(f"{path} could not be written: {refused}", slug="store-write", hint="nothing was measured")
 
 
 def write_outputs(context: Context, measured: Sequence[RunResult], output: str | None) -> None:
