@@ -12,7 +12,7 @@ from pytest_memory.cli.arguments import DEFAULT_URL
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
 from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, write_outputs
-from pytest_memory.cli.target import make_generator, open_app, split_url, workload
+from pytest_memory.cli.target import make_generator, named_app, open_app, split_url, workload
 from pytest_memory.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def drive(generator: LoadGenerator, arguments: argparse.Namespace, options: dict
 def _base_url(arguments: argparse.Namespace, context: Context) -> Iterator[str]:
     """Where to send: ``-u``, or an app started or found for the purpose."""
     settings = context.merged.settings
+    named_app(arguments, settings)  # two apps are refused, whichever of them would get the load
     if arguments.url or not (settings["app"] or settings["inspector"] or arguments.pid):
         yield split_url(arguments.url or DEFAULT_URL)[0]
         return

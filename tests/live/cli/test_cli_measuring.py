@@ -289,6 +289,17 @@ def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
     assert any(delta.name == "Session" for delta in stressed.class_deltas)
     assert any("sessions" in finding.subject or "Session" in finding.subject for finding in stressed.findings)
     assert os.listdir(tmp_path) == ["result"]
+    assert (tmp_path / "result" / ".gitignore").read_text() == "*\n"
+
+
+def test_analyze_into_a_project_leaves_its_files_alone(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("node_modules\n")
+    done = run_command(
+        "analyze", "--app", APP, "-p", "/drop?n=1", "-n", "20", "-d", "400", "-r", "0", "-o", ".", cwd=tmp_path
+    )
+    assert done.returncode in (0, 4), done.stdout + done.stderr
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / ".gitignore").read_text() == "node_modules\n"
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------
@@ -309,6 +320,14 @@ def test_no_such_app(command: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["slug"] == "config-app"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["load", "monitor", "stress"])
+def test_an_app_to_start_and_an_address_are_two_apps(command: str, tmp_path: Path) -> None:
+    done = run_command(command, "--app", APP, "-u", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "expected one app" in done.stderr
+    assert "-p PATH" in done.stderr
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
