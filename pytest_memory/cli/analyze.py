@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory import store
-from pytest_memory.cli import baseline, stress
+from pytest_memory.cli import artifacts, baseline, stress
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
 from pytest_memory.cli.measured import check_writable, exit_status, make_document, show_results
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     prepare_directory(directory)
     measured = _measure(arguments, context, directory)
     document = make_document(measured)
-    store.write_document(directory / RESULTS_FILE, document)
+    store.write_document(directory / RESULTS_FILE, artifacts.for_file_in(directory, document))
     from pytest_memory.report import html
 
     html.write_report(document, directory / REPORT_FILE, title="Memory analysis")
@@ -82,7 +82,7 @@ def _measure(arguments: argparse.Namespace, context: Context, directory: Path) -
                 stressed = _explain(app, generator, send, stressed, directory, arguments.requests, context)
     finally:
         stop_warming()
-    return [steps, stressed]
+    return [replace(steps, tool="analyze"), stressed]  # in reports another thing than a run of `baseline`
 
 
 def _explain(

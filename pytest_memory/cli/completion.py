@@ -74,8 +74,8 @@ def bash_script(commands: dict[str, tuple[str, list[Flag]]]) -> str:
     )
 
 
-# A file of $fpath is the body of a function named like it, run at each Tab: it has to complete itself.  Where the script
-# is sourced, $funcstack begins with the sourced file, and the function is registered for later.
+# A file of $fpath is the body of a function named like it, run at each Tab: it has to complete itself.  Where the
+# script is sourced, $funcstack begins with the sourced file, and the function is registered for later.
 _ZSH_ENDING = (
     'if [ "$funcstack[1]" = "_pytest-memory" ]; then',
     '  _pytest_memory "$@"',

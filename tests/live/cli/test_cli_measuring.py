@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -290,6 +291,28 @@ def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
     assert any("sessions" in finding.subject or "Session" in finding.subject for finding in stressed.findings)
     assert os.listdir(tmp_path) == ["result"]
     assert (tmp_path / "result" / ".gitignore").read_text() == "*\n"
+    assert_linked(tmp_path / "result" / "report.html")
+
+    # From another directory, after it moved, and beside the file of another app.
+    moved = (tmp_path / "result").rename(tmp_path / "moved")
+    monitored = run_command("monitor", "--app", APPS / "hello.js", "-d", "400", "-o", "moved/m.json", cwd=tmp_path)
+    assert monitored.returncode == 0, monitored.stderr
+    reported = run_command("report", "-i", ".", "-o", "again/r.html", "--json", cwd=moved)
+    assert json.loads(reported.stdout) | {"size_bytes": 0} == {
+        "report": "again/r.html", "results": 3, "left_out": 0, "size_bytes": 0,
+    }  # fmt: skip
+    assert_linked(moved / "again" / "r.html")
+    page = (moved / "again" / "r.html").read_text()
+    for name in (f"analyze: {APP}", f"analyze baseline: {APP}", f"monitor: {APPS / 'hello.js'}"):
+        assert name in page
+    assert f"Measured {max(result.started_at for result in found.values())[:11]}" in page
+
+
+def assert_linked(page: Path) -> None:
+    """Both snapshots are links that lead to a file."""
+    links = re.findall(r'href="(\.[^"]+\.heapsnapshot)"', page.read_text())
+    assert sorted({Path(link).name for link in links}) == ["load-after.heapsnapshot", "load-before.heapsnapshot"]
+    assert all((page.parent / link).is_file() for link in links)
 
 
 def test_analyze_into_a_project_leaves_its_files_alone(tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ def test_command_is_started() -> None:
         (("-u", "http://localhost:8080/x"), "http://localhost:8080", "http://localhost:8080"),
         (("-u", "localhost:8080"), "http://localhost:8080", "http://localhost:8080"),
         (("--app", "http://localhost:8080"), "http://localhost:8080", "http://localhost:8080"),
-        (("--app", "http://localhost:8080", "-u", "localhost:8080/x"), "http://localhost:8080", "http://localhost:8080"),
+        (
+            ("--app", "http://localhost:8080", "-u", "localhost:8080/x"),
+            "http://localhost:8080",
+            "http://localhost:8080",
+        ),
         ((), "http://localhost:3000", "http://localhost:3000"),
     ],
 )
