@@ -209,6 +209,13 @@ def test_config_says_where_a_value_came_from(tmp_path: Path) -> None:
         "source": "config file",
         "from": str(tmp_path / "memory-config.json"),
     }
+    assert " ".join(rows["load_ramp_up"]) == "load_ramp_up 0 s default in pytest, 5 s in load, stress and analyze"
+    in_tools = {"load": 5.0, "stress": 5.0, "analyze": 5.0}
+    assert document["load_ramp_up"] == {"value": 0.0, "source": "default", "in_tools": in_tools}
+    assert "in_tools" not in document["load_duration"]
+    (tmp_path / "other.json").write_text('{"loadTest": {"rampUp": 1000}}')
+    document = json.loads(run_command("config", "--config", "other.json", "--json", cwd=tmp_path).stdout)
+    assert (document["load_ramp_up"]["value"], document["load_ramp_up"].get("in_tools")) == (1.0, None)
     schema = json.loads(run_command("config", "--schema", cwd=tmp_path).stdout)
     assert "monitor" in schema["properties"]
 
