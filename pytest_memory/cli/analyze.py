@@ -16,7 +16,7 @@ from pytest_memory import store
 from pytest_memory.cli import artifacts, baseline, stress
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import check_writable, exit_status, make_document, show_results
+from pytest_memory.cli.measured import check_writable, make_document, show_results, status_of
 from pytest_memory.cli.target import Send, make_generator, open_app, operations, workload
 from pytest_memory.errors import CaptureError, ConfigError
 
@@ -44,10 +44,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     html.write_report(document, directory / REPORT_FILE, title="Memory analysis")
     show_results(context, measured)
     _show_files(context, directory)
-    from pytest_memory import judge
-
-    worst = judge.worst([result.verdict.outcome for result in measured])
-    return exit_status(worst, context.merged.settings["fail_on"])
+    return status_of(context, measured)
 
 
 def prepare_directory(directory: Path) -> None:

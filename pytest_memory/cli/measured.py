@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pytest_memory import judge, results, store
 from pytest_memory.cli.front import (
     EXIT_BROKEN,
@@ -96,10 +98,17 @@ def write_outputs(context: Context, measured: Sequence[RunResult], output: str |
         context.output.note(f"report written to {context.merged.settings['report']}")
 
 
-def show_results(context: Context, measured: Sequence[RunResult]) -> None:
-    """Print results: as text for people, or as one document under --json."""
+def show_results(context: Context, measured: Sequence[RunResult], **more: object) -> None:
+    """Print results: as text for people, or as one document under --json.
+
+    ``more`` are further keys of that document, which readers of results pass over."""
     if context.output.as_json:
-        context.output.raw(results.encode_document(make_document(measured)).decode())
+        document = results.encode_document(make_document(measured))
+        if more:
+            own = msgspec.json.decode(document)
+            # A file cut short is known by its first keys, and those of results are never replaced.
+            document = msgspec.json.encode({**own, **more, **own}) + b"\n"
+        context.output.raw(document.decode())
         return
     for number, result in enumerate(measured):
         if number:
@@ -167,6 +176,11 @@ def finish(context: Context, measured: Sequence[RunResult], output: str | None) 
     """Print and write results; the exit status is that of the worst."""
     show_results(context, measured)
     write_outputs(context, measured, output)
+    return status_of(context, measured)
+
+
+def status_of(context: Context, measured: Sequence[RunResult]) -> int:
+    """The exit status of the worst result."""
     worst = judge.worst([result.verdict.outcome for result in measured])
     return exit_status(worst, context.merged.settings["fail_on"])
 

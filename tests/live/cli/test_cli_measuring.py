@@ -175,6 +175,11 @@ def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path)
     assert "404" in done.stdout
     lenient = run_command("load", "-u", f"{running.url}/missing", "-n", "50", "--max-error-rate", "1", cwd=tmp_path)
     assert lenient.returncode == 0, lenient.stdout
+    document = json.loads(
+        run_command("load", "-u", f"{running.url}/missing", "-n", "50", "--json", cwd=tmp_path).stdout
+    )
+    assert document["outcome"] == "critical"
+    assert "50 of 50 requests failed" in document["reason"]
 
 
 def test_load_of_nothing_could_not_be_measured(tmp_path: Path) -> None:
@@ -214,15 +219,34 @@ def test_baseline_steps_and_comparison(tmp_path: Path) -> None:
     assert "1 test compared: no difference beyond chance" in compared.stdout
 
 
-def test_baseline_much_worse_than_the_earlier_run(tmp_path: Path) -> None:
-    for name, sessions in (("a.json", 1), ("b.json", 400)):
+def test_baseline_that_is_worse_does_not_replace_what_it_was_compared_with(tmp_path: Path) -> None:
+    file = tmp_path / "memory-baseline-steps.json"  # the default of -o
+    app = tmp_path / "server.js"
+
+    def measure(sessions: int, *more: str) -> subprocess.CompletedProcess[str]:
         # The same request for the record: what the app does with it has changed.
-        app = tmp_path / "server.js"
         app.write_text(APP.read_text().replace("|| 1000", f"|| {sessions}"))
-        more = ("-c", "a.json") if name == "b.json" else ()
-        done = run_command("baseline", "--app", app, "-p", "/keep", "-n", "100", "-o", name, *more, cwd=tmp_path)
-    assert done.returncode == 1, done.stdout
-    assert "worse" in done.stdout
+        return run_command("baseline", "--app", app, "-p", "/keep", "-n", "100", *more, cwd=tmp_path)
+
+    assert measure(1).returncode == 0
+    first = file.read_bytes()
+    worse = measure(400, "-c", file.name)
+    assert worse.returncode == 1, worse.stdout
+    assert "worse" in worse.stdout
+    assert f"{file.name} still holds the earlier run" in worse.stderr
+    assert file.read_bytes() == first
+
+    again = measure(400, "-c", str(file), "-o", "other.json", "--json")
+    assert again.returncode == 1, "the same regression, found a second time"
+    assert "written to other.json" in again.stderr
+    document = json.loads(again.stdout)
+    assert document["comparison"]["worse"] == 1
+    assert document["comparison"]["tests"][0]["changes"]
+    assert document["results"] == json.loads((tmp_path / "other.json").read_text())["results"]
+
+    fine = measure(1, "-c", file.name)
+    assert fine.returncode == 0, fine.stdout
+    assert file.read_bytes() != first
 
 
 def test_baseline_compared_with_something_else_fails_before_measuring(tmp_path: Path) -> None:
