@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memory.cli.arguments import DEFAULT_URL
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, write_outputs
+from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, show_results, write_outputs
 from pytest_memory.cli.target import make_generator, named_app, open_app, split_url, workload
 from pytest_memory.errors import ConfigError
 
@@ -116,8 +116,11 @@ def _show(context: Context, result: LoadResult, record: RunResult, broken: str) 
     from pytest_memory.report.text import wrap
 
     output = context.output
-    output.json(result.to_dict())
+    reason = broken or view.verdict_line(record)
+    if output.as_json:
+        show_results(context, [record], **result.to_dict(), outcome=record.verdict.outcome, reason=reason)
+        return
     for line in str(result).split("\n"):
         output.lines(wrap(line, output.width))
     if record.verdict.outcome != "pass":
-        output.wrapped(broken or view.verdict_line(record), "red bold")
+        output.wrapped(reason, "red bold")

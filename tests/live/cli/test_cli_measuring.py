@@ -167,6 +167,10 @@ def test_load_exact_number_of_several_paths_as_json(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["requests"] == 300
     assert len(document["targets"]) == 2
+    assert (document["outcome"], document["results"][0]["verdict"]["outcome"]) == ("pass", "pass")
+    (tmp_path / "load.json").write_text(done.stdout)
+    reported = run_command("report", "-i", "load.json", cwd=tmp_path)
+    assert reported.stdout.startswith("1 test: 1 healthy"), reported.stdout + reported.stderr
 
 
 def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path) -> None:
