@@ -148,6 +148,9 @@ def test_ab_runs_both_sides(tmp_path: Path) -> None:
     assert "run 1 of 2: base" in done.stderr
     assert "1 test compared" in done.stdout
     assert run_command("ab", "--base", "no-such-ref", cwd=tmp_path).returncode == 3
+    unprepared = run_command("ab", "--base", "HEAD", "--prepare", "git no-such-command", "--json", cwd=tmp_path)
+    assert unprepared.returncode == 3
+    assert json.loads(unprepared.stdout)["error"]["message"].startswith("git no-such-command ended with status")
 
 
 # --- init, config, completion -------------------------------------------------------------------------------------
