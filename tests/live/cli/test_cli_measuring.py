@@ -168,6 +168,7 @@ def test_load_exact_number_of_several_paths_as_json(tmp_path: Path) -> None:
     assert document["requests"] == 300
     assert len(document["targets"]) == 2
     assert (document["outcome"], document["results"][0]["verdict"]["outcome"]) == ("pass", "pass")
+    assert document["results"][0]["test_id"] == f"load {APP}"  # not of its port, another one each time
     (tmp_path / "load.json").write_text(done.stdout)
     reported = run_command("report", "-i", "load.json", cwd=tmp_path)
     assert reported.stdout.startswith("1 test: 1 healthy"), reported.stdout + reported.stderr
