@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory import store
-from pytest_memory.cli import baseline, stress
+from pytest_memory.cli import artifacts, baseline, stress
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import exit_status, make_document, show_results
+from pytest_memory.cli.measured import check_writable, make_document, show_results, status_of
 from pytest_memory.cli.target import Send, make_generator, open_app, operations, workload
 from pytest_memory.errors import CaptureError, ConfigError
 
@@ -35,20 +35,33 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.requests < 1:
         raise ConfigError(f"-n is {arguments.requests}; expected at least 1", slug="config-load")
     directory = Path(arguments.output)
-    # Before anything is measured: a directory that cannot be written should not cost a minute.
-    store.write_atomic(directory / ".gitignore", b"*\n")
+    prepare_directory(directory)
     measured = _measure(arguments, context, directory)
     document = make_document(measured)
-    store.write_document(directory / RESULTS_FILE, document)
+    store.write_document(directory / RESULTS_FILE, artifacts.for_file_in(directory, document))
     from pytest_memory.report import html
 
     html.write_report(document, directory / REPORT_FILE, title="Memory analysis")
     show_results(context, measured)
     _show_files(context, directory)
-    from pytest_memory import judge
+    return status_of(context, measured)
 
-    worst = judge.worst([result.verdict.outcome for result in measured])
-    return exit_status(worst, context.merged.settings["fail_on"])
+
+def prepare_directory(directory: Path) -> None:
+    """Make the directory and see that it can be written: before anything is measured, not after a minute of it.
+
+    A new or empty one is ours and kept out of git; one that holds anything, such as ".", is somebody's, and nothing
+    but the results is put there.  Raises StoreError."""
+    check_writable(directory / RESULTS_FILE)
+    if _is_empty(directory):
+        store.write_atomic(directory / ".gitignore", b"*\n")
+
+
+def _is_empty(directory: Path) -> bool:
+    try:
+        return not any(directory.iterdir())
+    except OSError:
+        return False  # it can be written and not be read: nobody knows what it holds
 
 
 def _measure(arguments: argparse.Namespace, context: Context, directory: Path) -> list[RunResult]:
@@ -66,7 +79,7 @@ def _measure(arguments: argparse.Namespace, context: Context, directory: Path) -
                 stressed = _explain(app, generator, send, stressed, directory, arguments.requests, context)
     finally:
         stop_warming()
-    return [steps, stressed]
+    return [replace(steps, tool="analyze"), stressed]  # in reports another thing than a run of `baseline`
 
 
 def _explain(

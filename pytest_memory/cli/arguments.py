@@ -7,8 +7,10 @@ as its files, is added here.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pytest_memory import spec
 
@@ -32,25 +34,52 @@ class Command:
     epilog: str = ""
 
 
-class _CommandParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a line on stdout too, as JSON, when the line asks for that."""
+
+    _as_json = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's; remembers whether the line has ``--json``."""
+        words = sys.argv[1:] if args is None else list(args)
+        self._as_json = "--json" in words[: words.index("--") if "--" in words else None]
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's: the usage, the message, status 2."""
+        self.print_json(message, f"{self.prog} --help names what it takes")
+        super().error(message)
+
+    def print_json(self, message: str, hint: str) -> None:
+        """The error for programs, in the form in which every command's errors are printed."""
+        if self._as_json:
+            import json  # only a mistake needs it
+
+            error = {"slug": "config-option", "message": f"{self.prog}: {message}", "hint": hint}
+            self._print_message(json.dumps({"error": error}, ensure_ascii=False, indent=2) + "\n", sys.stdout)
+
+
+class _CommandParser(_Parser):
     """The parser of one command: what it does not know is its own error, not that of the whole program."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, but ends the process with status 2 and the flag that may be meant when any is unknown."""
-        known, unknown = super().parse_known_args(args, namespace)
+        known, unknown = super().parse_known_args(args, namespace)  # type: ignore[no-untyped-call]
         if unknown:
             import difflib  # only a mistake needs it
 
             meant = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
             hint = f"did you mean {meant[0]!r}?" if meant else f"{self.prog} --help names what it takes"
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            self.print_json(message, hint)
             # Its usage, a screen long, would only hide this.
-            self.exit(2, f"{self.prog}: error: unrecognized arguments: {' '.join(unknown)}\n  hint: {hint}\n")
+            self.exit(2, f"{self.prog}: error: {message}\n  hint: {hint}\n")
         return known, unknown
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``pytest-memory``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pytest-memory",
         description="Memory analysis of Node.js apps: monitor, profile, load, baseline, report.",
         epilog=EXIT_CODES,

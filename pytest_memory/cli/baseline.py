@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory import store
-from pytest_memory.cli.comparison import show_comparisons
+from pytest_memory.cli.comparison import comparisons_document, show_comparisons
 from pytest_memory.cli.front import EXIT_BROKEN, EXIT_FINE, EXIT_INCONCLUSIVE, Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import check_outputs, finish, make_document, show_table
+from pytest_memory.cli.measured import (
+    check_outputs,
+    finish,
+    make_document,
+    show_results,
+    show_table,
+    status_of,
+    write_outputs,
+)
 from pytest_memory.cli.target import Send, make_generator, open_app, operations
 from pytest_memory.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pytest_memory.cli.output import Output
     from pytest_memory.load.generator import LoadGenerator
     from pytest_memory.model import ResultDocument, RunResult, SettledMemory
     from pytest_memory.node.process import NodeApp
@@ -37,8 +46,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     previous = store.read_document(Path(arguments.compare)) if arguments.compare else None
     with open_app(arguments, settings) as app, make_generator(arguments, settings, app.url) as generator:
         result = measure(app, generator, operations(arguments, generator), arguments.requests, context)
-    status = finish(context, [result], arguments.output)
-    return max_status(status, _compare(previous, result, context)) if previous is not None else status
+    if previous is None:
+        return finish(context, [result], arguments.output)
+    return _finish_compared(arguments, previous, result, context)
 
 
 def measure(
@@ -87,19 +97,34 @@ def max_status(one: int, other: int) -> int:
     return min(one, other, key=order.index)
 
 
-def _compare(previous: ResultDocument, result: RunResult, context: Context) -> int:
-    """Print this run beside the earlier one; 1 when something is worse for sure, 4 when they cannot be compared."""
+def _finish_compared(
+    arguments: argparse.Namespace, previous: ResultDocument, result: RunResult, context: Context
+) -> int:
+    """Print this run and beside it the earlier one, then write: a run that is not fine does not replace that one.
+
+    If it did, the same command run again would find nothing worse than before."""
     from pytest_memory.compare import compare_documents
+
+    compared = compare_documents(previous, make_document([result]))
+    show_results(context, [result], comparison=comparisons_document(compared))
+    _show_steps(context.output, previous, result)
+    context.output.line()
+    compared_status = show_comparisons(context, compared, tables=False, as_json=False)
+    status = max_status(status_of(context, [result]), compared_status)
+    replaces = Path(arguments.output).resolve() == Path(arguments.compare).resolve()
+    kept = replaces and status != EXIT_FINE
+    write_outputs(context, [result], None if kept else arguments.output)
+    if kept:
+        context.output.note(f"{arguments.output} still holds the earlier run; -o writes this one to another file")
+    return status
+
+
+def _show_steps(output: Output, previous: ResultDocument, result: RunResult) -> None:
     from pytest_memory.report.changes import steps_comparison_table
 
-    if not context.output.as_json:
-        earlier = next((one for one in previous.results if one.steps), None)
-        if earlier is not None:
-            table = steps_comparison_table(_heap_steps(earlier), _heap_steps(result))
-            show_table(context.output, table, expendable=(1,))
-    compared = compare_documents(previous, make_document([result]))
-    context.output.line()
-    return show_comparisons(context, compared, tables=False, as_json=False)
+    earlier = next((one for one in previous.results if one.steps), None)
+    if earlier is not None and not output.as_json:
+        show_table(output, steps_comparison_table(_heap_steps(earlier), _heap_steps(result)), expendable=(1,))
 
 
 def _heap_steps(result: RunResult) -> list[tuple[str, float]]:

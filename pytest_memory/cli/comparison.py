@@ -25,13 +25,20 @@ def comparison_status(compared: Sequence[ComparedTest]) -> int:
     return EXIT_FINE if comparable else EXIT_INCONCLUSIVE
 
 
+def comparisons_document(compared: Sequence[ComparedTest]) -> dict[str, object]:
+    """The comparison for programs."""
+    return {"tests": msgspec.to_builtins(compared), "worse": sum(bool(one.worse) for one in compared)}
+
+
 def show_comparisons(
     context: Context, compared: Sequence[ComparedTest], *, tables: bool = True, as_json: bool = True
 ) -> int:
-    """Print every test's sentence (and table), the summary last; returns the exit status."""
+    """Print every test's sentence (and table), the summary last; returns the exit status.
+
+    Without ``as_json`` the comparison is only printed for people: it is part of another document."""
     output = context.output
     if as_json:
-        output.json({"tests": msgspec.to_builtins(compared), "worse": sum(bool(one.worse) for one in compared)})
+        output.json(comparisons_document(compared))
     for one in compared:
         output.wrapped(changes.comparison_sentence(one), "red bold" if one.worse else "")
         if tables and one.changes:

@@ -22,8 +22,12 @@ class Flag:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    commands = read_parser(build_parser())
-    context.output.raw({"bash": bash_script, "zsh": zsh_script, "fish": fish_script}[arguments.shell](commands))
+    make = {"bash": bash_script, "zsh": zsh_script, "fish": fish_script}[arguments.shell]
+    script = make(read_parser(build_parser()))
+    if context.output.as_json:
+        context.output.json({"shell": arguments.shell, "script": script})
+    else:
+        context.output.raw(script)
     return EXIT_FINE
 
 
@@ -70,6 +74,17 @@ def bash_script(commands: dict[str, tuple[str, list[Flag]]]) -> str:
     )
 
 
+# A file of $fpath is the body of a function named like it, run at each Tab: it has to complete itself.  Where the
+# script is sourced, $funcstack begins with the sourced file, and the function is registered for later.
+_ZSH_ENDING = (
+    'if [ "$funcstack[1]" = "_pytest-memory" ]; then',
+    '  _pytest_memory "$@"',
+    "else",
+    "  compdef _pytest_memory pytest-memory",
+    "fi",
+)
+
+
 def zsh_script(commands: dict[str, tuple[str, list[Flag]]]) -> str:
     """For a file ``_pytest-memory`` on $fpath, or ``source <(pytest-memory completion zsh)``."""
     lines = ["#compdef pytest-memory", "_pytest_memory() {", "  local -a commands", "  commands=("]
@@ -85,7 +100,7 @@ def zsh_script(commands: dict[str, tuple[str, list[Flag]]]) -> str:
         else:
             specs.append("'*:file:_files'")
         lines.append(f"      _arguments {' '.join(specs)} ;;")
-    lines += ["  esac", "}", "compdef _pytest_memory pytest-memory", ""]
+    lines += ["  esac", "}", *_ZSH_ENDING, ""]
     return "\n".join(lines)
 
 

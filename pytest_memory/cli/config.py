@@ -21,16 +21,37 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     rows = [(name, setting.value, setting.source, origins.get(name, "")) for name, setting in settings.items()]
     context.output.json(
         {
-            name: {"value": _plain(value), "source": source, **({"from": origin} if origin else {})}
+            name: {"value": _plain(value), "source": source}
+            | ({"from": origin} if origin else {})
+            | ({"in_tools": tools} if (tools := _in_tools(name, source)) else {})
             for name, value, source, origin in rows
         }
     )
     names = max(len(name) for name, *_ in rows)
     values = max(len(_text(name, value)) for name, value, *_ in rows)
     for name, value, source, origin in rows:
-        line = f"{name:<{names}}  {_text(name, value):<{values}}  {origin or source}"
+        line = f"{name:<{names}}  {_text(name, value):<{values}}  {origin or source}{_tools_text(name, source)}"
         context.output.line(line.rstrip(), "" if source != "default" else "dim")
     return EXIT_FINE
+
+
+def _in_tools(name: str, source: str) -> dict[str, object]:
+    """The default of each command that has another one than pytest, as long as it is the default that holds."""
+    option = spec.BY_NAME[name]
+    return (
+        dict.fromkeys(option.tools, option.cli_default)
+        if source == "default" and option.cli_default is not None
+        else {}
+    )
+
+
+def _tools_text(name: str, source: str) -> str:
+    """``" in pytest, 5 s in load, stress and analyze"``, or nothing."""
+    tools = _in_tools(name, source)
+    if not tools:
+        return ""
+    *others, last = tools
+    return f" in pytest, {_text(name, tools[last])} in {', '.join(others)} and {last}"
 
 
 def _plain(value: object) -> object:

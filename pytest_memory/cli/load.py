@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_memory.cli.arguments import DEFAULT_URL
 from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, write_outputs
-from pytest_memory.cli.target import make_generator, open_app, split_url, workload
+from pytest_memory.cli.measured import check_outputs, ending_early, exit_status, show_results, write_outputs
+from pytest_memory.cli.target import make_generator, named_app, open_app, split_url, workload
 from pytest_memory.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     broken = ""
     with (
-        _base_url(arguments, context) as base_url,
+        _destination(arguments, context) as (base_url, name),
         make_generator(arguments, settings, base_url) as generator,
         ProgressLine(context.output, "load") as progress,
     ):
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             result = drive(generator, arguments, options)
         except LoadLimitError as error:
             result, broken = error.result, error.message
-    record = _record(result, base_url, arguments.max_error_rate)
+    record = _record(result, name, arguments.max_error_rate)
     _show(context, result, record, broken)
     write_outputs(context, [record], arguments.output)
     return exit_status(record.verdict.outcome, "critical")
@@ -60,14 +60,18 @@ def drive(generator: LoadGenerator, arguments: argparse.Namespace, options: dict
 
 
 @contextlib.contextmanager
-def _base_url(arguments: argparse.Namespace, context: Context) -> Iterator[str]:
-    """Where to send: ``-u``, or an app started or found for the purpose."""
+def _destination(arguments: argparse.Namespace, context: Context) -> Iterator[tuple[str, str]]:
+    """Where to send, ``-u`` or an app started or found for the purpose, and what results call it.
+
+    A started app is called by its command: it has another port each time, and runs are to be compared."""
     settings = context.merged.settings
+    named_app(arguments, settings)  # two apps are refused, whichever of them would get the load
     if arguments.url or not (settings["app"] or settings["inspector"] or arguments.pid):
-        yield split_url(arguments.url or DEFAULT_URL)[0]
+        base_url = split_url(arguments.url or DEFAULT_URL)[0]
+        yield base_url, base_url
         return
     with open_app(arguments, settings) as app:
-        yield app.url
+        yield app.url, app.url if app.spec.command is None else app.spec.label
 
 
 def _run_options(arguments: argparse.Namespace, context: Context) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def _run_options(arguments: argparse.Namespace, context: Context) -> dict[str, A
     return options
 
 
-def _record(result: LoadResult, base_url: str, max_error_rate: float | None) -> RunResult:
+def _record(result: LoadResult, name: str, max_error_rate: float | None) -> RunResult:
     from pytest_memory import judge
     from pytest_memory.judge.load import MAX_ERROR_RATE, judge_load
     from pytest_memory.model import RunResult
@@ -101,7 +105,7 @@ def _record(result: LoadResult, base_url: str, max_error_rate: float | None) -> 
 
     checks = judge_load([result.stats], MAX_ERROR_RATE if max_error_rate is None else max_error_rate)
     return RunResult(
-        test_id=f"load {base_url}",
+        test_id=f"load {name}",
         tool="load",
         started_at=now_text(),
         duration_s=round(result.duration_s, 3),
@@ -115,8 +119,11 @@ def _show(context: Context, result: LoadResult, record: RunResult, broken: str) 
     from pytest_memory.report.text import wrap
 
     output = context.output
-    output.json(result.to_dict())
+    reason = broken or view.verdict_line(record)
+    if output.as_json:
+        show_results(context, [record], **result.to_dict(), outcome=record.verdict.outcome, reason=reason)
+        return
     for line in str(result).split("\n"):
         output.lines(wrap(line, output.width))
     if record.verdict.outcome != "pass":
-        output.wrapped(broken or view.verdict_line(record), "red bold")
+        output.wrapped(reason, "red bold")

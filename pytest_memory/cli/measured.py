@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pytest_memory import judge, results, store
 from pytest_memory.cli.front import (
     EXIT_BROKEN,
@@ -64,18 +66,21 @@ def make_document(measured: Sequence[RunResult]) -> ResultDocument:
 def check_outputs(context: Context, *paths: str | None) -> None:
     """Raise StoreError when a file that will be written at the end cannot be: before a minute is spent on it."""
     for name in (*paths, context.merged.settings["report"]):
-        if not name:
-            continue
-        path = Path(name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-            refused = "it is a directory" if path.is_dir() else ""
-        except OSError as error:
-            refused = error.strerror or str(error)
-        if refused:
-            raise StoreError(f"{path} could not be written: {refused}", slug="store-write", hint="nothing was measured")
+        if name:
+            check_writable(Path(name))
+
+
+def check_writable(path: Path) -> None:
+    """Raise StoreError when a file of this name cannot be written; makes its directory."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        refused = "it is a directory" if path.is_dir() else ""
+    except OSError as error:
+        refused = error.strerror or str(error)
+    if refused:
+        raise StoreError(f"{path} could not be written: {refused}", slug="store-write", hint="nothing was measured")
 
 
 def write_outputs(context: Context, measured: Sequence[RunResult], output: str | None) -> None:
@@ -93,10 +98,17 @@ def write_outputs(context: Context, measured: Sequence[RunResult], output: str |
         context.output.note(f"report written to {context.merged.settings['report']}")
 
 
-def show_results(context: Context, measured: Sequence[RunResult]) -> None:
-    """Print results: as text for people, or as one document under --json."""
+def show_results(context: Context, measured: Sequence[RunResult], **more: object) -> None:
+    """Print results: as text for people, or as one document under --json.
+
+    ``more`` are further keys of that document, which readers of results pass over."""
     if context.output.as_json:
-        context.output.raw(results.encode_document(make_document(measured)).decode())
+        document = results.encode_document(make_document(measured))
+        if more:
+            own = msgspec.json.decode(document)
+            # A file cut short is known by its first keys, and those of results are never replaced.
+            document = msgspec.json.encode({**own, **more, **own}) + b"\n"
+        context.output.raw(document.decode())
         return
     for number, result in enumerate(measured):
         if number:
@@ -164,6 +176,11 @@ def finish(context: Context, measured: Sequence[RunResult], output: str | None) 
     """Print and write results; the exit status is that of the worst."""
     show_results(context, measured)
     write_outputs(context, measured, output)
+    return status_of(context, measured)
+
+
+def status_of(context: Context, measured: Sequence[RunResult]) -> int:
+    """The exit status of the worst result."""
     worst = judge.worst([result.verdict.outcome for result in measured])
     return exit_status(worst, context.merged.settings["fail_on"])
 

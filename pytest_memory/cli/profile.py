@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory import store
+from pytest_memory.cli import artifacts
 from pytest_memory.cli.front import EXIT_FINE, Context
 from pytest_memory.cli.measured import make_document
 from pytest_memory.cli.snapshots import open_snapshots, show_comparison
@@ -61,7 +62,8 @@ def _profile(arguments: argparse.Namespace, context: Context) -> int:
         stop_warming()
     files = compress_snapshots([file for file in files if file.exists()], compression)  # one may have been deleted
     record = replace(record, artifacts=tuple(_artifact(file) for file in files))
-    store.write_document(directory / RESULTS_FILE, make_document([record]))
+    document = artifacts.for_file_in(directory, make_document([record]))
+    store.write_document(directory / RESULTS_FILE, document)
     _show(files, context)
     return EXIT_FINE
 

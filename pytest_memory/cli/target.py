@@ -23,18 +23,8 @@ if TYPE_CHECKING:
 
 def app_spec(arguments: argparse.Namespace, settings: Settings) -> AppSpec:
     """What to start or attach to.  Raises ConfigError when more than one is named."""
-    command, inspector = settings["app"], settings["inspector"]
-    base_url = split_url(arguments.url)[0] if arguments.url else None
-    flagged = {name for name in ("app", "inspector") if settings.source(name) == "option"}
-    if flagged or arguments.pid is not None or base_url:
-        # What the line says stands; the app that files or the environment name is for when it says nothing.
-        command = command if "app" in flagged else None
-        inspector = inspector if "inspector" in flagged else None
-    named = {"--app": command, "--pid": arguments.pid, "--inspector": inspector}
-    chosen = [flag for flag, value in named.items() if value is not None]
-    if len(chosen) > 1:
-        raise ConfigError(f"{' and '.join(chosen)} were both given; expected one app", slug="config-app")
-    if command and not str(command).startswith(("http://", "https://")):
+    command, inspector, base_url = named_app(arguments, settings)
+    if command and not _is_url(command):
         return AppSpec(
             command=command,
             cwd=arguments.cwd,
@@ -48,6 +38,35 @@ def app_spec(arguments: argparse.Namespace, settings: Settings) -> AppSpec:
         return AppSpec(attach=inspector, url=base_url)
     url = base_url or (split_url(command)[0] if command else split_url(DEFAULT_URL)[0])
     return AppSpec(attach=url, url=url)
+
+
+def named_app(arguments: argparse.Namespace, settings: Settings) -> tuple[str | None, str | None, str | None]:
+    """The app's command (or URL), its inspector, and where load goes, as far as each is named.
+
+    ``-u`` beside --pid or --inspector says where that app serves; beside --app it would be another app.  Raises
+    ConfigError when more than one app is named."""
+    command, inspector = settings["app"], settings["inspector"]
+    base_url = split_url(arguments.url)[0] if arguments.url else None
+    flagged = {name for name in ("app", "inspector") if settings.source(name) == "option"}
+    if flagged or arguments.pid is not None or base_url:
+        # What the line says stands; the app that files or the environment name is for when it says nothing.
+        command = command if "app" in flagged else None
+        inspector = inspector if "inspector" in flagged else None
+    named = {"--app": command, "--pid": arguments.pid, "--inspector": inspector}
+    chosen = [flag for flag, value in named.items() if value is not None]
+    if len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)} were both given; expected one app", slug="config-app")
+    if command and base_url and not (_is_url(command) and split_url(command)[0] == base_url):
+        raise ConfigError(
+            f"--app {command!r} and -u {arguments.url!r} were both given; expected one app",
+            slug="config-app",
+            hint="--app starts the app and knows its address: -p PATH says what is asked of it; -u names one that runs",
+        )
+    return command, inspector, base_url
+
+
+def _is_url(command: object) -> bool:
+    return str(command).startswith(("http://", "https://"))
 
 
 @contextlib.contextmanager

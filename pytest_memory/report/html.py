@@ -49,12 +49,14 @@ def render_report(
     return assets.render(
         "report.html.jinja",
         title=words.clean(title),
-        created_at=words.clean(document.created_at),
+        measured_at=words.clean(_measured_at(document)),
         sentence=view.overview_sentence(results) if results else "No test was measured.",
         counts=[count for count in view.class_counts(results) if count[2]],
         parts=parts,
         advice=overview_advice(parts),
-        environment=tables.environment_table(document.environment),
+        environment=tables.common_environment_table(
+            document.environment, [result.environment for result in document.results]
+        ),
         style=assets.inline(assets.text_of("report.css")),
         plotly=assets.inline(plotly),
         script=assets.inline(page_script),
@@ -73,6 +75,11 @@ def write_report(
     path = Path(path)
     page = render_report(document, title=title, directory=path.parent)
     store.write_atomic(path, page.encode("utf-8"))
+
+
+def _measured_at(document: ResultDocument) -> str:
+    """When the newest result was measured: the document of a later report was made at another time."""
+    return max((result.started_at for result in document.results), default="") or document.created_at
 
 
 def _opened(parts: Sequence[Part]) -> str:

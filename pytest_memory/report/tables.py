@@ -6,8 +6,8 @@ is left out by whoever shows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_memory.model import (
     AppInfo,
@@ -338,6 +338,17 @@ def environment_table(environment: Environment, app: AppInfo | None = None) -> T
         pairs = [*_app_pairs(app), *pairs]
     rows = tuple((name, words.clean(value, 160)) for name, value in pairs if value)
     return Table(title="Environment", columns=("", ""), rows=rows)
+
+
+def common_environment_table(environment: Environment, of_results: Iterable[Environment]) -> Table:
+    """Where the results of a page were measured; "several" where that was not the same for all of them."""
+    table = environment_table(environment)
+    found: dict[str, set[str]] = {name: {value} for name, value in table.rows}
+    for other in set(of_results):
+        for name, value in environment_table(other).rows:
+            found.setdefault(name, set()).add(value)
+    rows = tuple((name, "several" if len(found[name]) > 1 else value) for name, value in table.rows)
+    return replace(table, rows=rows)
 
 
 def _app_pairs(app: AppInfo) -> list[tuple[str, str]]:

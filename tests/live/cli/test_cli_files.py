@@ -148,6 +148,9 @@ def test_ab_runs_both_sides(tmp_path: Path) -> None:
     assert "run 1 of 2: base" in done.stderr
     assert "1 test compared" in done.stdout
     assert run_command("ab", "--base", "no-such-ref", cwd=tmp_path).returncode == 3
+    unprepared = run_command("ab", "--base", "HEAD", "--prepare", "git no-such-command", "--json", cwd=tmp_path)
+    assert unprepared.returncode == 3
+    assert json.loads(unprepared.stdout)["error"]["message"].startswith("git no-such-command ended with status")
 
 
 # --- init, config, completion -------------------------------------------------------------------------------------
@@ -209,10 +212,20 @@ def test_config_says_where_a_value_came_from(tmp_path: Path) -> None:
         "source": "config file",
         "from": str(tmp_path / "memory-config.json"),
     }
+    assert " ".join(rows["load_ramp_up"]) == "load_ramp_up 0 s default in pytest, 5 s in load, stress and analyze"
+    in_tools = {"load": 5.0, "stress": 5.0, "analyze": 5.0}
+    assert document["load_ramp_up"] == {"value": 0.0, "source": "default", "in_tools": in_tools}
+    assert "in_tools" not in document["load_duration"]
+    (tmp_path / "other.json").write_text('{"loadTest": {"rampUp": 1000}}')
+    document = json.loads(run_command("config", "--config", "other.json", "--json", cwd=tmp_path).stdout)
+    assert (document["load_ramp_up"]["value"], document["load_ramp_up"].get("in_tools")) == (1.0, None)
     schema = json.loads(run_command("config", "--schema", cwd=tmp_path).stdout)
     assert "monitor" in schema["properties"]
 
 
 def test_completion_and_version(tmp_path: Path) -> None:
-    assert "complete -o default" in run_command("completion", "bash", cwd=tmp_path).stdout
+    script = run_command("completion", "bash", cwd=tmp_path).stdout
+    assert "complete -o default" in script
+    document = json.loads(run_command("completion", "bash", "--json", cwd=tmp_path).stdout)
+    assert document == {"shell": "bash", "script": script}
     assert run_command("--version", cwd=tmp_path).stdout.startswith("pytest-memory ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.apps import node_under_test
 from support.command import APPS, RunningApp, run_app, run_command
+from support.flags_run import words_run
 
 from pytest_memory import store
 from pytest_memory.cli.arguments import build_parser
@@ -89,6 +89,12 @@ def test_monitor_flags(place: Path) -> None:
     limits = {check.metric for check in result.verdict.checks if check.source == "option"}
     assert limits == {"max_heap_growth", "max_rss_growth", "max_external_growth", "max_gc_pause", "max_gc_count"}
     assert (place / "m.html").is_file()
+    reported = run_command("report", "-i", "m.json", "-o", "again.html", "--json", cwd=place)
+    assert reported.returncode == 0, reported.stderr
+    assert json.loads(reported.stdout)["results"] == 1
+    page = (place / "again.html").read_text()
+    assert "monitor: server.js" in page
+    assert 'data-figure="timeline"' in page
 
 
 def test_fail_on_makes_a_warning_a_broken_limit(tmp_path: Path) -> None:
@@ -145,6 +151,36 @@ def test_a_trpc_procedure(command: str, place: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["monitor", "load", "baseline", "stress", "analyze"])
+def test_the_config_file_that_is_named_holds(command: str, place: Path) -> None:
+    (place / "settings.json").write_text(
+        '{"monitor": {"interval": 125, "duration": 400}, "loadTest": {"concurrency": 3, "duration": 400, "rampUp": 0}}'
+    )
+    more = {
+        "monitor": (),
+        "load": ("-p", "/"),
+        "baseline": ("-p", "/", "-n", "20"),
+        "stress": ("-p", "/"),
+        "analyze": ("-p", "/", "-n", "20"),
+    }[command]
+    done = run_command(
+        command, *started(free_port()), *more, "-o", "out" if command == "analyze" else "r.json", cwd=place
+    )
+    assert done.returncode in ANSWERED, done.stdout + done.stderr
+    found = store.read_document(place / ("out/results.json" if command == "analyze" else "r.json")).results
+    if command != "load":
+        assert {result.interval_s for result in found} == {0.125}
+    if command != "monitor":
+        assert {load.concurrency for result in found for load in result.load} == {3}
+
+
+def test_profile_reads_the_config_file_that_is_named(place: Path) -> None:
+    (place / "settings.json").write_text('{"monitr": {}}')
+    done = run_command("profile", *started(free_port()), cwd=place, stdin=WORK)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "settings.json" in done.stderr
+
+
 def test_profile_flags(place: Path) -> None:
     port = free_port()
     done = run_command("profile", *started(port), "-o", "kept", "--compress", "gzip", cwd=place, stdin="snapshot a\n")
@@ -182,43 +218,15 @@ def test_attached(command: str, how: str, running: RunningApp, tmp_path: Path) -
 
 # --- nothing is left out ------------------------------------------------------------------------------------------
 
-MEASURING = ("monitor", "profile", "load", "baseline", "report", "stress", "analyze")
-# Flags that come from a variable or a parameter of a test in this file.
-BY_PARAMETER = {"--pid", "--url", "--inspector", "--app", "--cwd", "--port", "--ready", "--node", "--config"}
+RUN = words_run(Path(__file__).parent.glob("test_*.py"))
+OFFERED = read_parser(build_parser())
 
 
-def _constants(node: ast.AST) -> set[str]:
-    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
-
-
-def _flags_run() -> dict[str, set[str]]:
-    """The strings in each test that runs a command, by command; constants of a module count where they are named."""
-    found: dict[str, set[str]] = {command: set() for command in MEASURING}
-    for file in Path(__file__).parent.glob("test_*.py"):
-        tree = ast.parse(file.read_text())
-        named = {
-            target.id: _constants(node.value)
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for test in tree.body:
-            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-                words = _constants(test)
-                names = {one.id for one in ast.walk(test) if isinstance(one, ast.Name)}
-                words |= {word for name in names & set(named) for word in named[name]}
-                for command in words & set(MEASURING):
-                    found[command] |= words
-    return found
-
-
-@pytest.mark.parametrize("command", MEASURING)
+@pytest.mark.parametrize("command", OFFERED)
 def test_every_flag_is_run_somewhere(command: str) -> None:
-    run = _flags_run()[command]
     missing = [
         flag.names
-        for flag in read_parser(build_parser())[command][1]
-        if flag.names and "--help" not in flag.names and not (set(flag.names) & (run | BY_PARAMETER))
+        for flag in OFFERED[command][1]
+        if flag.names and "--help" not in flag.names and not (set(flag.names) & RUN[command])
     ]
     assert missing == []

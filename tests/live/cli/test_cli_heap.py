@@ -96,6 +96,8 @@ def test_diff_and_profile_compare(taken: Path) -> None:
     assert classes["Session"]["new"] == 3000
     third = run_command("diff", "a.heapsnapshot", "b.heapsnapshot", "--baseline", "a.heapsnapshot", cwd=taken)
     assert third.returncode == 0, third.stderr
+    short = run_command("diff", "a.heapsnapshot", "b.heapsnapshot", "--top", "1", cwd=taken)
+    assert len(short.stdout.splitlines()) < len(done.stdout.splitlines())
 
 
 def test_closed_pipe_is_no_error(taken: Path) -> None:

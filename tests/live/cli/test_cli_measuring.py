@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -166,6 +167,11 @@ def test_load_exact_number_of_several_paths_as_json(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["requests"] == 300
     assert len(document["targets"]) == 2
+    assert (document["outcome"], document["results"][0]["verdict"]["outcome"]) == ("pass", "pass")
+    assert document["results"][0]["test_id"] == f"load {APP}"  # not of its port, another one each time
+    (tmp_path / "load.json").write_text(done.stdout)
+    reported = run_command("report", "-i", "load.json", cwd=tmp_path)
+    assert reported.stdout.startswith("1 test: 1 healthy"), reported.stdout + reported.stderr
 
 
 def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path) -> None:
@@ -174,6 +180,11 @@ def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path)
     assert "404" in done.stdout
     lenient = run_command("load", "-u", f"{running.url}/missing", "-n", "50", "--max-error-rate", "1", cwd=tmp_path)
     assert lenient.returncode == 0, lenient.stdout
+    document = json.loads(
+        run_command("load", "-u", f"{running.url}/missing", "-n", "50", "--json", cwd=tmp_path).stdout
+    )
+    assert document["outcome"] == "critical"
+    assert "50 of 50 requests failed" in document["reason"]
 
 
 def test_load_of_nothing_could_not_be_measured(tmp_path: Path) -> None:
@@ -213,15 +224,34 @@ def test_baseline_steps_and_comparison(tmp_path: Path) -> None:
     assert "1 test compared: no difference beyond chance" in compared.stdout
 
 
-def test_baseline_much_worse_than_the_earlier_run(tmp_path: Path) -> None:
-    for name, sessions in (("a.json", 1), ("b.json", 400)):
+def test_baseline_that_is_worse_does_not_replace_what_it_was_compared_with(tmp_path: Path) -> None:
+    file = tmp_path / "memory-baseline-steps.json"  # the default of -o
+    app = tmp_path / "server.js"
+
+    def measure(sessions: int, *more: str) -> subprocess.CompletedProcess[str]:
         # The same request for the record: what the app does with it has changed.
-        app = tmp_path / "server.js"
         app.write_text(APP.read_text().replace("|| 1000", f"|| {sessions}"))
-        more = ("-c", "a.json") if name == "b.json" else ()
-        done = run_command("baseline", "--app", app, "-p", "/keep", "-n", "100", "-o", name, *more, cwd=tmp_path)
-    assert done.returncode == 1, done.stdout
-    assert "worse" in done.stdout
+        return run_command("baseline", "--app", app, "-p", "/keep", "-n", "100", *more, cwd=tmp_path)
+
+    assert measure(1).returncode == 0
+    first = file.read_bytes()
+    worse = measure(400, "-c", file.name)
+    assert worse.returncode == 1, worse.stdout
+    assert "worse" in worse.stdout
+    assert f"{file.name} still holds the earlier run" in worse.stderr
+    assert file.read_bytes() == first
+
+    again = measure(400, "-c", str(file), "-o", "other.json", "--json")
+    assert again.returncode == 1, "the same regression, found a second time"
+    assert "written to other.json" in again.stderr
+    document = json.loads(again.stdout)
+    assert document["comparison"]["worse"] == 1
+    assert document["comparison"]["tests"][0]["changes"]
+    assert document["results"] == json.loads((tmp_path / "other.json").read_text())["results"]
+
+    fine = measure(1, "-c", file.name)
+    assert fine.returncode == 0, fine.stdout
+    assert file.read_bytes() != first
 
 
 def test_baseline_compared_with_something_else_fails_before_measuring(tmp_path: Path) -> None:
@@ -289,6 +319,39 @@ def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
     assert any(delta.name == "Session" for delta in stressed.class_deltas)
     assert any("sessions" in finding.subject or "Session" in finding.subject for finding in stressed.findings)
     assert os.listdir(tmp_path) == ["result"]
+    assert (tmp_path / "result" / ".gitignore").read_text() == "*\n"
+    assert_linked(tmp_path / "result" / "report.html")
+
+    # From another directory, after it moved, and beside the file of another app.
+    moved = (tmp_path / "result").rename(tmp_path / "moved")
+    monitored = run_command("monitor", "--app", APPS / "hello.js", "-d", "400", "-o", "moved/m.json", cwd=tmp_path)
+    assert monitored.returncode == 0, monitored.stderr
+    reported = run_command("report", "-i", ".", "-o", "again/r.html", "--json", cwd=moved)
+    assert json.loads(reported.stdout) | {"size_bytes": 0} == {
+        "report": "again/r.html", "results": 3, "left_out": 0, "size_bytes": 0,
+    }  # fmt: skip
+    assert_linked(moved / "again" / "r.html")
+    page = (moved / "again" / "r.html").read_text()
+    for name in (f"analyze: {APP}", f"analyze baseline: {APP}", f"monitor: {APPS / 'hello.js'}"):
+        assert name in page
+    assert f"Measured {max(result.started_at for result in found.values())[:11]}" in page
+
+
+def assert_linked(page: Path) -> None:
+    """Both snapshots are links that lead to a file."""
+    links = re.findall(r'href="(\.[^"]+\.heapsnapshot)"', page.read_text())
+    assert sorted({Path(link).name for link in links}) == ["load-after.heapsnapshot", "load-before.heapsnapshot"]
+    assert all((page.parent / link).is_file() for link in links)
+
+
+def test_analyze_into_a_project_leaves_its_files_alone(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("node_modules\n")
+    done = run_command(
+        "analyze", "--app", APP, "-p", "/drop?n=1", "-n", "20", "-d", "400", "-r", "0", "-o", ".", cwd=tmp_path
+    )
+    assert done.returncode in (0, 4), done.stdout + done.stderr
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / ".gitignore").read_text() == "node_modules\n"
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------
@@ -309,6 +372,14 @@ def test_no_such_app(command: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["slug"] == "config-app"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["load", "monitor", "stress"])
+def test_an_app_to_start_and_an_address_are_two_apps(command: str, tmp_path: Path) -> None:
+    done = run_command(command, "--app", APP, "-u", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "expected one app" in done.stderr
+    assert "-p PATH" in done.stderr
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -83,6 +84,39 @@ def test_an_unknown_flag_is_told_by_its_command_in_two_lines(
     assert told in error
     assert error.startswith(f"pytest-memory {line.split()[0]}: error: ")
     assert error.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("load --json -n many", "pytest-memory load: argument -n/--requests: invalid int value: 'many'", "--help"),
+        (
+            "load --concurency 3 --json",
+            "pytest-memory load: unrecognized arguments: --concurency 3",
+            "'--concurrency'?",
+        ),
+        ("monitr --json", "pytest-memory: argument COMMAND: invalid choice: 'monitr'", "pytest-memory --help"),
+    ],
+)
+def test_a_wrong_line_that_asks_for_json_gets_json(
+    line: str, message: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(line.split())
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert error["slug"] == "config-option"
+    assert error["message"].startswith(message)
+    assert hint in error["hint"]
+    assert "error: " in err
+
+
+@pytest.mark.parametrize("line", ["load -n many", "ab --rounds many -- --json"])
+def test_a_wrong_line_prints_nothing_else_on_stdout(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(line.split())
+    assert capsys.readouterr().out == ""
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -63,6 +63,39 @@ def test_zsh_accepts_it(tmp_path: Path) -> None:
     ]
 
 
+# What zsh's completion gives a function: the words of the line, which of them is completed, and the functions that
+# offer something, here replaced by ones that only say what they were given.
+IN_COMPLETION = (
+    "_describe() { print described }; _arguments() { print arguments ${#@} }; compdef() { print registered $1 };"
+)
+
+
+def test_zsh_offers_something_at_every_tab_when_it_lies_on_fpath(tmp_path: Path) -> None:
+    write_script("zsh", tmp_path).rename(tmp_path / "_pytest-memory")
+    ask = "words=(pytest-memory st); CURRENT=2; _pytest-memory"
+    found = run_shell("zsh", f"{IN_COMPLETION} fpath=({tmp_path}); autoload -U _pytest-memory; {ask}; {ask}")
+    assert found == ["described", "described"]
+    flags = "words=(pytest-memory completion ''); CURRENT=3; _pytest-memory"
+    found = run_shell("zsh", f"{IN_COMPLETION} fpath=({tmp_path}); autoload -U _pytest-memory; {flags}")
+    assert found[0] == "arguments"
+
+
+def test_zsh_registers_it_when_it_is_sourced(tmp_path: Path) -> None:
+    path = write_script("zsh", tmp_path)
+    for line in (f"source {path}", f"source <(cat {path})", f'eval "$(cat {path})"'):
+        assert run_shell("zsh", f"{IN_COMPLETION} {line}") == ["registered", "_pytest_memory"]
+
+
+def test_zsh_script_ends_by_completing_or_by_registering() -> None:
+    """Holds where no zsh is installed."""
+    script = zsh_script(read_parser(build_parser()))
+    assert script.startswith("#compdef pytest-memory\n")
+    ending = script.rpartition("\n}\n")[2]
+    called, registered = ending.split("else\n")
+    assert called == 'if [ "$funcstack[1]" = "_pytest-memory" ]; then\n  _pytest_memory "$@"\n'
+    assert registered == "  compdef _pytest_memory pytest-memory\nfi\n"
+
+
 def test_fish_completes(tmp_path: Path) -> None:
     path = write_script("fish", tmp_path)
     assert "stress" in run_shell("fish", f"source {path}; complete -C 'pytest-memory st'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ import pytest
 from pytest_memory.cli.arguments import build_parser
 from pytest_memory.cli.baseline import max_status
 from pytest_memory.cli.front import Context
-from pytest_memory.cli.measured import check_outputs, exit_status, finish, show_result, total_load
+from pytest_memory.cli.measured import (
+    check_outputs,
+    exit_status,
+    finish,
+    show_result,
+    show_results,
+    total_load,
+)
 from pytest_memory.cli.output import Output
 from pytest_memory.cli.settings import merge
 from pytest_memory.errors import StoreError
@@ -75,6 +83,16 @@ def test_json_is_the_stored_document(tmp_path: Path) -> None:
     finish(context, [example("critical")], arguments.output)
     (tmp_path / "r.json").write_text(out.getvalue())
     assert read_document(tmp_path / "r.json").results[0].verdict.outcome == "critical"
+
+
+def test_json_with_more_keys_is_still_a_stored_document(tmp_path: Path) -> None:
+    out = io.StringIO()
+    context = make_context(tmp_path, "--json", out=out)[1]
+    show_results(context, [example("critical")], comparison={"worse": 1, "low": float("-inf")}, version="not ours")
+    document = json.loads(out.getvalue())
+    assert document["comparison"] == {"worse": 1, "low": None}
+    (tmp_path / "r.json").write_text(out.getvalue())
+    assert read_document(tmp_path / "r.json").results == (example("critical"),)
 
 
 def test_unwritable_outputs_are_refused_first(tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ def test_command_is_started() -> None:
         (("-u", "http://localhost:8080/x"), "http://localhost:8080", "http://localhost:8080"),
         (("-u", "localhost:8080"), "http://localhost:8080", "http://localhost:8080"),
         (("--app", "http://localhost:8080"), "http://localhost:8080", "http://localhost:8080"),
+        (
+            ("--app", "http://localhost:8080", "-u", "localhost:8080/x"),
+            "http://localhost:8080",
+            "http://localhost:8080",
+        ),
         ((), "http://localhost:3000", "http://localhost:3000"),
     ],
 )
@@ -58,6 +63,9 @@ def test_running_app_is_attached_to(words: tuple[str, ...], attach: str | int, u
         ("--app", "server.js", "--pid", "1"),
         ("--pid", "1", "--inspector", "127.0.0.1:9229"),
         ("--app", "server.js", "--inspector", "127.0.0.1:9229"),
+        ("--app", "server.js", "-u", "http://localhost:8080"),
+        ("--app", "server.js", "-u", "http://localhost:8080/api"),
+        ("--app", "http://localhost:8080", "-u", "http://localhost:9090"),
     ],
 )
 def test_two_apps_are_refused(words: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from support import result_factory as factory
 
 from pytest_memory.errors import StoreError
-from pytest_memory.model import ResultDocument
+from pytest_memory.model import Environment, ResultDocument
 from pytest_memory.report import assets, html, parts, pytest_html
 
 
@@ -98,6 +99,29 @@ def test_the_worst_test_is_open_and_a_healthy_session_is_closed(everything):
     assert re.findall(r'<details class="test [a-z-]+" id="(t\d+)"[^>]* open>', everything) == ["t0"]
     healthy = html.render_report(factory.document([factory.healthy(f"t.py::t{i}", count=3) for i in range(3)]))
     assert not re.search(r'<details class="test [^>]* open>', healthy)
+
+
+def test_the_page_says_when_it_was_measured_not_when_it_was_made():
+    times = ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "")
+    results = [replace(factory.unmeasured(), test_id=f"t.py::t{n}", started_at=at) for n, at in enumerate(times)]
+    made = replace(factory.document(results), created_at="2026-06-01T00:00:00Z")
+    assert "Measured 2026-01-03T00:00:00Z" in html.render_report(made)
+    undated = replace(made, results=made.results[2:])
+    assert "Measured 2026-06-01T00:00:00Z" in html.render_report(undated)
+
+
+def test_the_page_names_an_environment_only_where_all_results_share_it():
+    one = replace(factory.ENVIRONMENT, node_version="v20.1.0", commit="c" * 40)
+    other = replace(one, node_version="v22.1.0")
+    results = [
+        replace(factory.unmeasured(), test_id=f"t.py::t{n}", environment=environment)
+        for n, environment in enumerate((one, other, Environment()))
+    ]
+    page = html.render_report(replace(factory.document(results), environment=one))
+    section = page.rpartition('id="environment-title"')[2].partition("</section>")[0]
+    assert re.search(r"Node\.js</th>\s*<td[^>]*>several<", section)
+    assert "v20.1.0" not in section
+    assert "c" * 40 in section
 
 
 def test_an_empty_document_says_so():
