@@ -75,7 +75,6 @@ fuzz: $(STAMP)
 
 # All of it takes hours; what was interrupted goes on with CORPUS_ARGS=--resume.
 corpus: $(STAMP)
-	$(PY) benchmarks/corpus/install.py
 	$(PY) benchmarks/corpus.py --repeat 3 --json corpus-runs.json $(CORPUS_ARGS)
 
 # A few apps of the corpus, once: whether the leak verdict still tells leaky from healthy.

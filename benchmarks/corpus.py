@@ -1,10 +1,9 @@
 """How often the leak verdict is right: our own plugin, as a user runs it, on every app of the corpus.
 
-Each app runs in both forms (healthy look-alikes in one), `--repeat` times, each run a pytest session of its own with
+What an app needs (npm packages, a small C addon) is installed where it is missing.  Each app runs in both forms (healthy look-alikes in one), `--repeat` times, each run a pytest session of its own with
 the one generic test of `corpus_suite/` and default settings.  Printed: a line for each run (verdict, seconds, interval
 of the kind that decided), the confusion table, the seconds per verdict, and whether the kind of a leak was named.
 
-    python benchmarks/corpus/install.py
     python benchmarks/corpus.py [--cases GLOB] [--repeat 3] [--node VERSION|PATH] [--jobs 1]
                                 [--json FILE [--resume]] [--markdown FILE]
 
@@ -99,12 +98,13 @@ def main() -> int:
         print(f"no case matches {arguments.cases!r}", file=sys.stderr)
         return 2
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    _install(arguments.cases, node)
     print(f"{len(jobs)} runs, Node {version}", flush=True)
     record = Record(Path(arguments.json) if arguments.json else None, resume=arguments.resume)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = list(pool.map(lambda run: record.known(run) or record.add(_measure(run, node)), jobs))
+        runs = list(pool.map(lambda run: record.remembered(run) or record.add(_measure(run, node)), jobs))
     table = render(runs, version, arguments)
-    print("\n" + table)
+    print("\n" + table.partition("\n\n| app |")[0])  # each run has had its line above
     if arguments.markdown:
         Path(arguments.markdown).write_text(table + "\n", encoding="utf-8")
     inconclusive = sum(1 for run in runs if not run.right and not run.wrong)
@@ -125,8 +125,11 @@ class Record:
                 run = Run(**fields)
                 self._runs[run.case, run.variant, run.repeat] = run
 
-    def known(self, run: Run) -> Run | None:
-        return self._runs.get((run.case, run.variant, run.repeat))
+    def remembered(self, run: Run) -> Run | None:
+        known = self._runs.get((run.case, run.variant, run.repeat))
+        if known is not None:
+            _say(known)
+        return known
 
     def add(self, run: Run) -> Run:
         with self._lock:
@@ -160,6 +163,13 @@ def _cases(patterns: str) -> list[tuple[str, dict[str, Any]]]:
         if any(fnmatchcase(path.parent.name, pattern) for pattern in patterns.split(",")):
             found.append((path.parent.name, json.loads(path.read_text(encoding="utf-8"))))
     return found
+
+
+def _install(patterns: str, node: str) -> None:
+    """What cannot be installed is said there; its runs then end as errors."""
+    for pattern in patterns.split(","):
+        command = [sys.executable, str(HERE / "corpus" / "install.py"), "--cases", pattern, "--node", node]
+        subprocess.run(command, check=False)
 
 
 def _variants(meta: dict[str, Any]) -> list[str]:
@@ -286,7 +296,7 @@ def _say(run: Run) -> None:
 
 
 def render(runs: list[Run], node_version: str, arguments: argparse.Namespace) -> str:
-    """The confusion table, the seconds and every run that was not right, as Markdown."""
+    """The confusion table, the seconds, every run that was not right, and what all came to, as Markdown."""
     counts = Counter((run.expected, run.outcome) for run in runs)
     outcomes = ["leak", "ok", "inconclusive", "not-measured", "error"]
     lines = [
@@ -322,6 +332,12 @@ def render(runs: list[Run], node_version: str, arguments: argparse.Namespace) ->
             f"| {run.verdict_s:.0f} |"
             for run in others
         ]
+    lines += ["", "| app | variant | said | seconds | interval per request of what decided |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {run.case} | {run.variant} | {run.outcome} {', '.join(run.kinds)} | {run.verdict_s:.0f} "
+        f"| {run.low:,.2f} to {run.high:,.2f} |"
+        for run in runs
+    ]
     return "\n".join(lines)
 
 
