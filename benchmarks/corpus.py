@@ -1,8 +1,9 @@
 """How often the leak verdict is right: our own plugin, as a user runs it, on every app of the corpus.
 
-What an app needs (npm packages, a small C addon) is installed where it is missing.  Each app runs in both forms (healthy look-alikes in one), `--repeat` times, each run a pytest session of its own with
-the one generic test of `corpus_suite/` and default settings.  Printed: a line for each run (verdict, seconds, interval
-of the kind that decided), the confusion table, the seconds per verdict, and whether the kind of a leak was named.
+What an app needs (npm packages, a small C addon) is installed where it is missing.  Each app runs in both forms
+(healthy look-alikes in one), `--repeat` times, each run a pytest session of its own with the one generic test of
+`corpus_suite/` and default settings.  Printed: a line for each run (verdict, seconds, interval of the kind that
+decided), the confusion table, the seconds per verdict, and whether the kind of a leak was named.
 
     python benchmarks/corpus.py [--cases GLOB] [--repeat 3] [--node VERSION|PATH] [--jobs 1]
                                 [--json FILE [--resume]] [--markdown FILE]
