@@ -10,10 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
-from pytest_memory.report.series import bucket_peaks
+from pytest_memory.report import words
+from pytest_memory.report.series import STALE_S, HeapReader, bucket_peaks
 from pytest_memory.report.text import fit, sparkline
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ _KEPT_SAMPLES = 10_000  # of the curve; a day at 1 s is thinned to the latest th
 _SPARK_CELLS = 40
 _NARROW = 60  # below this many columns only now and growth are shown
 
+_HEAP_FIELD = "heap_used_bytes"
 _ROWS = (
-    ("heap used", "heap_used_bytes"),
+    ("", _HEAP_FIELD),  # its name depends
     ("heap total", "heap_total_bytes"),
     ("external", "external_bytes"),
     ("ArrayBuffers", "array_buffers_bytes"),
@@ -45,6 +48,8 @@ class LiveTable:
         self.status = ""
         self._lock = threading.Lock()
         self._latest: dict[int, Sample] = {}
+        self._read_heap = HeapReader()
+        self._with_workers = False
         self._first: dict[str, float] = {}
         self._range: dict[str, tuple[float, float]] = {}
         self._curve: deque[float | None] = deque(maxlen=_KEPT_SAMPLES)
@@ -54,10 +59,12 @@ class LiveTable:
     def take(self, sample: Sample) -> None:
         """A sample was taken (called on the sampling thread)."""
         with self._lock:
-            stale = [pid for pid, known in self._latest.items() if sample.t_s - known.t_s > 5.0]
+            stale = [pid for pid, known in self._latest.items() if sample.t_s - known.t_s > STALE_S]
             for pid in stale:
                 del self._latest[pid]
-            self._latest[sample.pid] = sample
+            self._with_workers = self._with_workers or bool(sample.worker_heap_used_bytes)
+            # The heap as it counts against limits: with that of the worker threads.
+            self._latest[sample.pid] = replace(sample, heap_used_bytes=self._read_heap(sample))
             self._now_s = sample.t_s
             for _, field in _ROWS:
                 total = self._total(field)
@@ -65,7 +72,7 @@ class LiveTable:
                     self._first.setdefault(field, total)
                     low, high = self._range.get(field, (total, total))
                     self._range[field] = (min(low, total), max(high, total))
-            self._curve.append(self._total("heap_used_bytes"))
+            self._curve.append(self._total(_HEAP_FIELD))
 
     def take_gc_events(self, events: tuple[GcEvent, ...]) -> None:
         self._gc_events = events
@@ -87,8 +94,9 @@ class LiveTable:
         for name in ("now", "growth") if narrow else ("now", "growth", "lowest", "highest"):
             table.add_column(name, justify="right", no_wrap=True)
         with self._lock:
+            heap_name = words.heap_name(with_workers=self._with_workers)
             for label, field in _ROWS:
-                table.add_row(*self._cells(label, field, narrow))
+                table.add_row(*self._cells(label or heap_name, field, narrow))
             curve = list(self._curve)
             lines: list[RenderableType] = [
                 Text(fit(self._headline(), width), style="bold"),

@@ -71,6 +71,18 @@ def test_a_process_that_ended_is_no_longer_counted() -> None:
     assert any("RSS" in line and "50.0 MB" in line for line in drawn(table, 100))
 
 
+def test_worker_heaps_count_as_heap_between_their_answers_too() -> None:
+    table = LiveTable("monitor server.js", 60.0)
+    for index, workers in enumerate((5_000_000, None, None, 64_000_000, None)):
+        table.take(Sample(t_s=index * 0.5, pid=1, heap_used_bytes=8_000_000, worker_heap_used_bytes=workers))
+    for width in (40, 100):
+        lines = drawn(table, width)
+        assert max(map(len, lines)) <= width
+        (heap,) = [line for line in lines if line.startswith("heap used + workers")]
+        assert "72.0 MB" in heap
+        assert "+59.0 MB" in heap
+
+
 def test_progress_line_is_silent_without_a_terminal() -> None:
     err = io.StringIO()
     with ProgressLine(Output(out=io.StringIO(), err=err), "load") as progress:
