@@ -54,3 +54,21 @@ def test_hostile_names_are_shown_and_never_run(report, open_page):
     hostile = row(page, "pwned=1</script>]")
     look_at(hostile)
     assert "<script>window.pwned=3</script>" in hostile.text_content()
+
+
+def test_the_row_of_an_earlier_run_keeps_its_own_drawing(pytester, open_page):
+    pytester.makeconftest(planted.CONFTEST)
+    pytester.makepyfile(test_api="def test_over_limit_at_first(): pass")
+    pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "-p", "no:randomly", "--reruns=1"),
+        *("--html=out/report.html", "--self-contained-html"),
+        timeout=120,
+    )
+    page = open_page(pytester.path / "out" / "report.html")
+    page.click("#show_all_details")
+    first, last = page.locator(".critical[data-memory-test]"), page.locator(".pass[data-memory-test]")
+    first.locator(".plot").first.scroll_into_view_if_needed()
+    look_at(last)
+    assert first.locator(DRAWN).count() == 0
+    assert first.locator(".timeline svg").is_visible()
+    assert not first.locator("figure.latency").is_visible(), "a place with nothing to show is no place"

@@ -8,8 +8,10 @@
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       watcher.unobserve(target);
-      const test = target.closest("[data-memory-test]").dataset.memoryTest;
-      window.pytestMemory.mount(target, (figures[test] || {})[target.dataset.figure]);
+      const { memoryTest, memoryRun } = target.closest("[data-memory-test]").dataset;
+      const last = figures[memoryTest] || {};
+      if (last.run === memoryRun) window.pytestMemory.mount(target, last.figures[target.dataset.figure]);
+      else target.closest("figure").hidden = !target.firstElementChild;  // an earlier run: it has its drawing, if any
     }
   }, { rootMargin: "50%" });
   const watch = (within) => {
