@@ -9,12 +9,14 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
+from pytest_memory.progress import Progress
 from pytest_memory.report import words
+from pytest_memory.report.progress import load_remaining_s, progress_line
 from pytest_memory.report.series import STALE_S, HeapReader, bucket_peaks
 from pytest_memory.report.text import fit, sparkline
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from pytest_memory.cli.output import Output
+    from pytest_memory.load.progress import LoadProgress
     from pytest_memory.model import GcEvent, Sample
 
 _FRAMES_PER_S = 4
@@ -164,7 +167,7 @@ def make_console() -> Console:
 
 
 class ProgressLine:
-    """One line that is rewritten in place: ``stress  42 s  round 7, heap 12.3 MB``.  Silent without a terminal."""
+    """One line that is rewritten in place: ``baseline  42 s  heap 12.3 MB  GET /``.  Silent without a terminal."""
 
     def __init__(self, output: Output, label: str) -> None:
         self._output = output
@@ -172,6 +175,8 @@ class ProgressLine:
         self._began = time.monotonic()
         self._live: Any = None
         self._text = ""
+        self._ends_s: float | None = None
+        self._look: Callable[[], Progress | None] = lambda: None
 
     def __enter__(self) -> ProgressLine:
         if self._output.can_show_progress:
@@ -183,20 +188,38 @@ class ProgressLine:
                 console=console,
                 refresh_per_second=_FRAMES_PER_S,
                 transient=True,
-                get_renderable=lambda: Text(fit(self._line(), console.width), no_wrap=True),
+                get_renderable=lambda: Text(progress_line(self.seen(), console.width), no_wrap=True),
             )
             self._live.start()
         return self
 
-    def _line(self) -> str:
-        elapsed = units.format_duration(round(time.monotonic() - self._began, 1))
-        return f"{self.label}  {elapsed}  {self._text}"
+    def seen(self) -> Progress:
+        """What the line shows now."""
+        now_s = time.monotonic()
+        where = self._look()
+        return Progress(
+            phase=self.label,
+            elapsed_s=now_s - self._began,
+            remaining_s=None if self._ends_s is None else max(0.0, self._ends_s - now_s),
+            heap_used_bytes=where.heap_used_bytes if where is not None else None,
+            detail=self._text,
+        )
+
+    def watch(self, look: Callable[[], Progress | None]) -> None:
+        """Show the heap that ``look`` (a monitor's `progress`) knows."""
+        self._look = look
 
     def say(self, text: object, *, label: str | None = None) -> None:
         """Replace what the line says."""
         self._text = str(text)
         if label is not None:
             self.label = label
+
+    def say_load(self, load: LoadProgress) -> None:
+        """Replace what the line says by how far a load run is, and when it will be through."""
+        self.say(str(load).strip())
+        remaining_s = load_remaining_s(load)
+        self._ends_s = None if remaining_s is None else time.monotonic() + remaining_s
 
     def __exit__(self, *exc_info: object) -> None:
         if self._live is not None:
