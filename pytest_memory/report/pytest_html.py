@@ -2,8 +2,9 @@
 
 Imported only when pytest-html writes a report.  Rows are inserted by pytest-html as text in which scripts never run,
 the summary's scripts do run: so rows hold words, tables and a static drawing, and the summary holds the figures' data
-and the script that mounts them when a row comes into view.  Of a test that was run again, the last run has figures; the
-rows of earlier ones keep their drawing.  Nothing here imports pytest or pytest-html.
+and the script that mounts them when a row comes into view.  Of a test that was run again, the last run has figures, the
+others keep their drawing; pytest-html gives each of its rows the sections of all runs: a row's cell names its own, and
+the script hides the others.  Nothing here imports pytest or pytest-html.
 """
 
 from __future__ import annotations
@@ -96,4 +97,5 @@ def _cell(result: RunResult | None) -> Markup:
         return Markup()
     row = view.result_row(result, 1)
     text = f"{row.mark} {row.headline or row.health}"
-    return Markup('<span class="{}" title="{}">{}</span>').format(row.outcome, row.sentence, escape(text))
+    cell = Markup('<span class="{}" title="{}" data-memory-run="{}">{}</span>')
+    return cell.format(row.outcome, row.sentence, _run(result), escape(text))

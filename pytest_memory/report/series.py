@@ -6,6 +6,7 @@ of every bucket, so that a spike of one sample is still drawn; ``None`` (not mea
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -80,14 +81,15 @@ def has_worker_heaps(samples: Iterable[Sample]) -> bool:
 
 def latest_heap(samples: Sequence[Sample]) -> float | None:
     """The heap in use now, as far as the latest of these samples know it; of processes that answer no more, nothing."""
+    if not samples:
+        return None
     read = HeapReader()
-    latest: dict[int, tuple[float, float]] = {}
-    for sample in samples:
+    latest: dict[int, float] = {}
+    for sample in samples[bisect.bisect_left(samples, samples[-1].t_s - STALE_S, key=lambda sample: sample.t_s) :]:
         heap = read(sample)
         if heap is not None:
-            latest[sample.pid] = (sample.t_s, heap)
-    newest_s = max((t_s for t_s, _ in latest.values()), default=0.0)
-    return sum(heap for t_s, heap in latest.values() if newest_s - t_s <= STALE_S) if latest else None
+            latest[sample.pid] = heap
+    return sum(latest.values()) if latest else None
 
 
 class HeapReader:
