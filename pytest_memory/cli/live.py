@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memory import units
 from pytest_memory.progress import Progress
 from pytest_memory.report import words
-from pytest_memory.report.progress import load_remaining_s, progress_line
+from pytest_memory.report.progress import load_remaining_s, phase_text, progress_line
 from pytest_memory.report.series import STALE_S, HeapReader, bucket_peaks
 from pytest_memory.report.text import fit, sparkline
 
@@ -58,6 +58,11 @@ class LiveTable:
         self._curve: deque[float | None] = deque(maxlen=_KEPT_SAMPLES)
         self._now_s = 0.0
         self._gc_events: tuple[GcEvent, ...] = ()
+        self._look: Callable[[], Progress | None] = lambda: None
+
+    def watch(self, look: Callable[[], Progress | None]) -> None:
+        """Name the phase that ``look`` (a monitor's `progress`) tells."""
+        self._look = look
 
     def take(self, sample: Sample) -> None:
         """A sample was taken (called on the sampling thread)."""
@@ -125,8 +130,9 @@ class LiveTable:
         left = ""
         if self.duration_s is not None:
             left = f", {units.format_duration(max(0.0, round(self.duration_s - self._now_s)))} left"
-        status = f" · {self.status}" if self.status else ""
-        return f"{self.title}  {elapsed}{left}{status}"
+        where = self._look()
+        phase = phase_text(where.phase) if where is not None and where.phase else ""
+        return " · ".join(part for part in (f"{self.title}  {elapsed}{left}", phase, self.status) if part)
 
     def _gc_line(self) -> str:
         own = [event for event in self._gc_events if not event.forced]

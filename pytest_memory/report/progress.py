@@ -25,7 +25,7 @@ _LONG_RUN_S = 1.0  # the load runs of a leak test's rounds are shorter, and woul
 
 def progress_line(progress: Progress, width: int) -> str:
     """``"leak test, round 7  12 s, at most 88 s left  heap 14.1 MB"``: what there is room for, the phase above all."""
-    phase = words.clean(_SAID.get(progress.phase, progress.phase))
+    phase = phase_text(progress.phase)
     elapsed, heap = _seconds(progress.elapsed_s), ""
     times = elapsed
     if progress.remaining_s is not None:
@@ -41,6 +41,11 @@ def progress_line(progress: Progress, width: int) -> str:
         if room >= -len(_GAP):
             return _joined(line, fit(detail, room) if room >= _LEAST_DETAIL else "")
     return fit(phase, width) if width > 0 else ""
+
+
+def phase_text(phase: str) -> str:
+    """A phase in words, whoever named it."""
+    return words.clean(_SAID.get(phase, phase))
 
 
 def current(seen: Sequence[Progress | None], load: LoadProgress | None) -> Progress | None:
