@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
@@ -66,12 +67,12 @@ def process_totals(samples: Sequence[Sample], field: str) -> Series:
 
     A tick is a stretch of samples in which no process comes twice.  If one of its processes did not answer, the
     sum is unknown (``None``): a partial sum would draw a drop that never happened."""
-    return _totals(samples, lambda sample: getattr(sample, field))
+    return _totals(samples, operator.attrgetter(field))
 
 
 def heap_totals(samples: Sequence[Sample]) -> Series:
     """The heap in use, worker threads included, summed over the processes of the app: what heap limits are about."""
-    return _totals(samples, HeapReader())
+    return _totals(samples, HeapReader()) if has_worker_heaps(samples) else process_totals(samples, "heap_used_bytes")
 
 
 def has_worker_heaps(samples: Iterable[Sample]) -> bool:
