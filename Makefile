@@ -81,10 +81,12 @@ corpus: $(STAMP)
 corpus-slice: $(STAMP)
 	$(PY) benchmarks/corpus.py --repeat 1 --cases '$(CORPUS_SLICE)'
 
-# What the plugin costs: to those who do not use it, and the app that is watched.  Wants a quiet machine.
+# What the plugin costs: to those who do not use it, and the app that is watched; how large the report of a large session
+# is, and how long it takes to open (in Chromium, where there is one).  Wants a quiet machine.
 bench: $(STAMP)
 	$(PY) benchmarks/import_cost.py
 	$(PY) benchmarks/monitor_overhead.py
+	$(PY) benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis memory-results

@@ -104,6 +104,7 @@ def run_leak_test(
     quiet: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    on_step: Callable[[str, float], None] | None = None,
 ) -> LeakResult:
     """Run ``operation`` against ``app`` until it is clear whether memory grows with the work.
 
@@ -111,7 +112,8 @@ def run_leak_test(
     far, moves meanwhile), requests are the units and failed requests the errors; otherwise a call is one ``unit``.
     A text is a JavaScript expression, evaluated in the app; each evaluation is one unit.
     ``rounds`` is the least number of rounds, ``max_duration`` seconds or text.  ``quiet`` keeps other observers
-    off the app while it settles.
+    off the app while it settles.  ``on_step`` is told what begins ("round 7") and how long the whole test may last, in
+    seconds.
 
     An app that dies ends the test with a critical estimate; only an inspector that is lost while the app lives,
     and errors of the operation itself, are raised.
@@ -119,7 +121,7 @@ def run_leak_test(
     plan = _make_plan(app, unit, limit, rounds, max_rounds, max_duration, precise, kinds)
     if isinstance(operation, str):
         operation = repeat_in_app(app, operation)
-    return _Driver(app, operation, plan, counter, quiet, clock, sleep).run()
+    return _Driver(app, operation, plan, counter, quiet, clock, sleep, on_step).run()
 
 
 def _make_plan(
@@ -169,6 +171,7 @@ class _Driver:
         quiet: Callable[[], AbstractContextManager[None]],
         clock: Callable[[], float],
         sleep: Callable[[float], None],
+        on_step: Callable[[str, float], None] | None,
     ) -> None:
         self._app = app
         self._operation = operation
@@ -177,6 +180,7 @@ class _Driver:
         self._quiet = quiet
         self._clock = clock
         self._sleep = sleep
+        self._on_step = on_step
         self._began = clock()
         self._pid = app.pid
         self._history = History()
@@ -189,6 +193,7 @@ class _Driver:
             step = next_step(self._plan, self._history)
             if isinstance(step, Stop):
                 return self._result(step, self._look(step.estimates))
+            self._tell(_step_name(step, self._history))
             try:
                 self._carry_out(step)
             except AppError:
@@ -196,6 +201,10 @@ class _Driver:
             except (InspectorError, LoadError) as error:
                 self._history = replace(self._history, died=self._died_of(error))
             self._history = replace(self._history, elapsed_s=self._clock() - self._began)
+
+    def _tell(self, step: str) -> None:
+        if self._on_step is not None:
+            self._on_step(step, self._plan.max_duration_s)
 
     def _make_precise(self) -> None:
         """Switch the optimising compilers off in an app that was started without; what they made is outlived."""
@@ -291,6 +300,7 @@ class _Driver:
             return []
         if self._call_s() > _NAMING_BUDGET_S / _LOOKS:
             return []  # the leak has slowed the app down so much that three more calls would take too long
+        self._tell("counting objects")
         # Enough work that one object in fifty units shows, not so much that naming takes longer than finding.
         repeat = max(1, min(self._history.last_repeat, 4))
         looks: list[Look] = []
@@ -338,6 +348,14 @@ def _called(returned: Any) -> Any:
         slug="config-option",
         hint="call what it returns: lambda: asyncio.run(work()), or lambda: load_generator.run(...)",
     )
+
+
+def _step_name(step: RunRound | Rested, history: History) -> str:
+    """``"round 7"``: the rounds that are judged, of work, count from one."""
+    worked = sum(not one.idle for one in history.rounds[1:])  # the first is the end of the warm-up
+    if isinstance(step, Rested):
+        return f"rest after round {worked}" if history.rounds else "first reading"
+    return f"round {worked + 1}" if history.rounds else "warm-up"
 
 
 def count_work(returned: Any) -> tuple[int, int] | None:

@@ -30,6 +30,8 @@ from pytest_memory.model import (
     SettledMemory,
 )
 from pytest_memory.node.exits import LAST_BREATH_S
+from pytest_memory.progress import Progress, Stages
+from pytest_memory.report.series import latest_heap
 from pytest_memory.sampler import Sampler
 from pytest_memory.settle import settle_app
 
@@ -52,6 +54,7 @@ _METRICS: Mapping[str, Callable[[SettledMemory], float]] = {
 _MAX_CURVES = 10
 _LATE_S = 0.02  # a sample this far behind its schedule is late; a few are the machine's, many make a note
 _LATE_SHARE = 0.1
+_RECENT_SAMPLES = 300  # among them one from before a settled reading, at the shortest interval too
 
 
 class MemoryMonitor:
@@ -98,6 +101,7 @@ class MemoryMonitor:
         self._snapshot_directory = snapshot_directory
         self._snapshot_compression = snapshot_compression
         self._sampler: Sampler | None = None
+        self._stages = Stages(time.monotonic)
         self._stopped = False
         self._ended = threading.Event()
         self._window_pid = 0
@@ -148,6 +152,7 @@ class MemoryMonitor:
         self._app_info = describe_app(self.app)
         self._sampler = Sampler(self.app, interval_s=self.interval_s, on_sample=self._on_sample)
         self._sampler.start()
+        self._stages.begin()
         self.rebase()
         return self
 
@@ -163,6 +168,7 @@ class MemoryMonitor:
         try:
             self.end_memory = self._settle_or_none()
         finally:
+            self._stages.end()
             self._sampler.stop()
             self.elapsed_s = self._sampler.now_s
         self._note_doubts()
@@ -172,6 +178,7 @@ class MemoryMonitor:
 
     def abandon(self) -> None:
         """Stop sampling at once, without a reading at the end: the test was interrupted."""
+        self._stages.end()
         if self.running and self._sampler is not None:
             self._stopped = True
             self._ended.set()
@@ -272,9 +279,17 @@ class MemoryMonitor:
         sampler = self._active()
         began = sampler.now_s
         try:
-            yield
+            with self._stages.within(name):
+                yield
         finally:
             self._phases.append(Phase(name=name, start_s=began, end_s=sampler.now_s))
+
+    def progress(self) -> Progress | None:
+        """Where the measurement is, for a live line; None outside of it.  Any thread may ask; the app is not asked."""
+        where = self._stages.now()
+        if where is None or self._sampler is None:
+            return None
+        return replace(where, heap_used_bytes=latest_heap(self._sampler.samples[-_RECENT_SAMPLES:]))
 
     def settle(self) -> SettledMemory:
         """Force collections until the floor stops moving, and read every kind of memory.
@@ -402,13 +417,14 @@ class MemoryMonitor:
             operation = repeat_in_app(self.app, operation)
         options = {"limit": self._no_leaks, "unit": "request", **self.leak_options, **options}
         began = sampler.now_s
-        with self._sending_for_leak_test():
+        with self._sending_for_leak_test(), self._stages.within("leak test"):
             result = run_leak_test(
                 self.app,
                 operation,
                 counter=self._count_load,
                 quiet=sampler.quiet,
                 clock=lambda: sampler.now_s,
+                on_step=self._stages.tell,
                 **options,
             )
             self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
@@ -484,7 +500,7 @@ class MemoryMonitor:
         try:
             self.app.check()
             began = sampler.now_s
-            with sampler.quiet():
+            with self._stages.within("settle"), sampler.quiet():
                 memory = settle_app(self.app)
             self._phases.append(Phase(name="settle", start_s=began, end_s=sampler.now_s))
         except AppError as error:

@@ -68,6 +68,7 @@ def measure(
     with ProgressLine(context.output, "baseline") as progress:
         monitor = MemoryMonitor(app, interval=settings["interval"])
         monitor.watch_load(generator)
+        progress.watch(monitor.progress)
         progress.say("idle")
         monitor.start()
         readings.append(("idle", monitor.start_memory))

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         make_generator(arguments, settings, base_url) as generator,
         ProgressLine(context.output, "load") as progress,
     ):
-        options = _run_options(arguments, context) | {"progress": progress.say}
+        options = _run_options(arguments, context) | {"progress": progress.say_load}
         try:
             result = drive(generator, arguments, options)
         except LoadLimitError as error:

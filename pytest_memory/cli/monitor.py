@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
                 log.write(log_line(sample))
 
         monitor = MemoryMonitor(app, interval=settings["interval"], on_sample=take)
+        table.watch(monitor.progress)
         over = threading.Event()
         with ending_early(over.set), showing(context.output, table):
             monitor.start()
             deadline = time.monotonic() + settings["duration"]
             while app.alive and (left_s := deadline - time.monotonic()) > 0 and not over.wait(min(_POLL_S, left_s)):
                 table.take_gc_events(monitor.gc_events)
-            table.status = "settling"
             monitor.stop()
         result = runner.judge_monitor(monitor, "monitor", settings, tool="monitor")
     if app.spec.command is not None:

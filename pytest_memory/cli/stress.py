@@ -64,11 +64,11 @@ def measure(
         explain=explain,
     )
     monitor.watch_load(generator)
+    table.watch(monitor.progress)
     work = _Work(send, generator, table, monitor, stopped or threading.Event())
     with ending_early(work.stop), showing(context.output, table):
         monitor.start()
         if settings["load_ramp_up"]:
-            table.status = "ramping up"
             with monitor.phase("ramp-up"):
                 work.ramp_up(settings)
         monitor.rebase()
@@ -79,7 +79,6 @@ def measure(
                 max_duration=settings["load_duration"],
                 precise=app.spec.attach is None,
             )
-        table.status = "settling"
         monitor.stop()
     return runner.judge_monitor(monitor, name, settings, tool=name, leak_test_expected=True)
 

@@ -5,6 +5,7 @@ What measures is imported when a test asks for it, never at the top.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
 from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
-from pytest_memory.plugin.live import load_line
+from pytest_memory.plugin.live import load_line, watching
 from pytest_memory.plugin.measurement import Measurement
 from pytest_memory.plugin.stash import CAMERA, GENERATOR, IN_BODY, MEASUREMENT, RESULT, SESSION
 
@@ -79,8 +80,9 @@ def memory_monitor(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
     measurement = item.stash[MEASUREMENT] = Measurement(item, session, settings, monitor)
     if item.stash.get(IN_BODY, False):
         measurement.start()  # asked for by getfixturevalue: the window is what is left of the body
-    yield monitor
-    monitor.abandon()  # of a test that failed before its body, or was interrupted in it
+    with watching(request.config, monitor.progress):
+        yield monitor
+        monitor.abandon()  # of a test that failed before its body, or was interrupted in it
 
 
 @pytest.fixture
@@ -107,21 +109,25 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[Callable[..., HeapSnapshot]]:
     """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`."""
     from pytest_memory.heap import stop_warming, warm_kernels
+    from pytest_memory.progress import Stages
 
     session = request.config.stash[SESSION]
     item: pytest.Item = request.node
     warm_kernels()  # a cold machine compiles while the test loads its app
     request.config.add_cleanup(stop_warming)
     camera = item.stash[CAMERA] = session.camera(node_app)
+    stages = Stages(time.monotonic)
 
     def take(name: str = "snapshot") -> HeapSnapshot:
         measurement = item.stash.get(MEASUREMENT, None)
         if measurement is not None:
             # Writing a snapshot takes many times the heap, and the process does not give it back soon.
             measurement.monitor.doubt("rss", "rss-after-snapshot")
-        return camera.take(name)
+        with stages.within(f"snapshot {name}"):
+            return camera.take(name)
 
-    yield take
+    with watching(request.config, stages.now):
+        yield take
     snapshots.discard(item)
 
 

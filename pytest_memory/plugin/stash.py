@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from pytest_memory.heap.capture import Camera
     from pytest_memory.load.generator import LoadGenerator
     from pytest_memory.model import RunResult
+    from pytest_memory.plugin.live import InPlace
     from pytest_memory.plugin.measurement import Measurement
     from pytest_memory.session import MemorySession
 
 # On the config.
 SESSION: pytest.StashKey[MemorySession] = pytest.StashKey()
+LINE: pytest.StashKey[InPlace | None] = pytest.StashKey()
 
 # On an item, while and after it runs.
 MEASUREMENT: pytest.StashKey[Measurement] = pytest.StashKey()

@@ -8,8 +8,8 @@ figure fills them in for light and dark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_memory.model import Check, GcEvent, HeapNode, LeakEstimate, LoadStats, Phase, RunResult
@@ -45,13 +45,16 @@ class _Curve:
     shown: bool = True
 
 
+_HEAP = _Curve("heap_used_bytes", "heap used", BLUE, "solid", 2.5)
 _CURVES = (
-    _Curve("heap_used_bytes", "heap used", BLUE, "solid", 2.5),
+    _HEAP,
     _Curve("rss_bytes", "RSS", VERMILION, "solid", 1.2),  # dashes dissolve in a dense, jagged line
     _Curve("external_bytes", "external", GREEN, "dot"),
     _Curve("heap_total_bytes", "heap total", PURPLE, "dashdot", shown=False),
     _Curve("worker_heap_used_bytes", "worker heaps", ORANGE, "longdash"),
 )
+# A limit beside its curve, and the heap's, which is looked at most, apart from everything.
+_LIMIT_COLORS: Mapping[str, str] = {"heap": ORANGE, "RSS": VERMILION, "external memory": GREEN}
 _GC_MARKS: Mapping[str, tuple[str, str]] = {
     "scavenge": (SKY, "circle"),
     "minor-mark-compact": (PURPLE, "triangle-up"),
@@ -66,8 +69,7 @@ _GC_MARKS: Mapping[str, tuple[str, str]] = {
 
 def timeline(result: RunResult) -> Figure | None:
     """Memory over time with phases and limit, and the garbage collection pauses below on the same time axis."""
-    totals = {curve: series.process_totals(result.samples, curve.field) for curve in _CURVES}
-    measured = {curve: total for curve, total in totals.items() if total}
+    measured = {curve: total for curve, total in _curves(result) if total}
     if not measured:
         return None
     scale, unit = _scale(max(value for total in measured.values() for value in total.values if value is not None))
@@ -88,6 +90,16 @@ def timeline(result: RunResult) -> Figure | None:
     return {"data": data, "layout": layout}
 
 
+def _curves(result: RunResult) -> Iterator[tuple[_Curve, series.Series]]:
+    """Every curve with its values; that of the heap is what heap limits are about, worker threads included."""
+    for curve in _CURVES:
+        if curve is _HEAP:
+            name = words.heap_name(with_workers=series.has_worker_heaps(result.samples))
+            yield replace(curve, name=name), series.heap_totals(result.samples)
+        else:
+            yield curve, series.process_totals(result.samples, curve.field)
+
+
 def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figure:
     # Between two gaps a lone reading has no line: where there is room, every reading is a point as well.
     sparse = len(total.values) <= _POINTS // 2
@@ -105,38 +117,52 @@ def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figur
 
 
 def _limit_lines(result: RunResult, end_s: float, scale: float, unit: str) -> list[Figure]:
+    """The limits somebody set on the curves that are drawn, each in the colour of its own."""
     lines = []
     for check in result.verdict.checks:
         level = _limit_level(check)
-        if level is not None:
-            noun = words.metric_of(check.metric).noun
-            name = f"{noun} limit ({tables.limit_text(check)})"
-            lines.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "name": name,
-                    "x": [0, _time(end_s)],
-                    "y": [_compact(level / scale)] * 2,
-                    "line": {"color": GREY if noun != "heap" else ORANGE, "dash": "longdashdot", "width": 2},
-                    "hovertemplate": f"%{{y}} {unit}",
-                    **({} if noun == "heap" else {"visible": "legendonly"}),
-                }
-            )
+        if level is None:
+            continue
+        noun = words.metric_of(check.metric).noun
+        lines.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": _text(f"{noun} limit ({_limit_name(check)})"),
+                "x": [0, _time(end_s)],
+                "y": [_compact(level / scale)] * 2,
+                "line": {"color": _LIMIT_COLORS.get(noun, GREY), "dash": "longdashdot", "width": 2},
+                "hovertemplate": f"%{{y}} {unit}",
+            }
+        )
     return lines
 
 
+def _limit_name(check: Check) -> str:
+    """``"50MB"``; of a rate also how much work was done: ``"200B/request × 2,000"``."""
+    units = check.detail.get("units")
+    text = tables.limit_text(check)
+    return f"{text} × {format_count(units)}" if _is_rate(check) and isinstance(units, int) else text
+
+
 def _limit_level(check: Check) -> float | None:
-    """Where a growth limit lies on the memory axis: the settled start plus what is allowed."""
+    """Where a growth limit lies on the memory axis: the settled start plus what is allowed by the end."""
     start = check.detail.get("start")
     known = isinstance(start, (int, float)) and check.limit is not None and words.metric_of(check.metric).grows
     if not known or check.source == "default" or words.is_baseline(check.metric):
         return None
     assert isinstance(start, (int, float))
     assert check.limit is not None
+    if check.unit == "percent":
+        return start * (1 + check.limit / 100)
     if check.unit == "bytes":
         return start + check.limit
-    return start * (1 + check.limit / 100) if check.unit == "percent" else None
+    units = check.detail.get("units")
+    return start + check.limit * units if _is_rate(check) and isinstance(units, int) else None
+
+
+def _is_rate(check: Check) -> bool:
+    return check.unit.startswith("bytes/")
 
 
 def _pause_traces(events: Sequence[GcEvent]) -> list[Figure]:
@@ -281,8 +307,8 @@ def latency(loads: Sequence[LoadStats]) -> Figure | None:
         line = {"color": color, "dash": dash, "width": 2}
         data.append(_plain_line(name, times, y, line, "%{y} ms"))
     layout = _layout(y_title="latency, ms", x_title="time under load, s")
-    errors = [point.errors for point in shown]
-    if any(errors):
+    if any(point.errors for point in points):
+        errors = [point.errors for point in shown]
         line = {"color": ORANGE, "dash": "dot", "width": 2}
         data.append({**_plain_line("errors", times, errors, line, "%{y} errors"), "yaxis": "y2"})
         layout["yaxis2"] = {"overlaying": "y", "side": "right", "title": {"text": "errors"}, "rangemode": "tozero"}

@@ -6,7 +6,9 @@ of every bucket, so that a spike of one sample is still drawn; ``None`` (not mea
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
@@ -14,6 +16,11 @@ from typing import TypeVar
 from pytest_memory.model import GcEvent, Latency, LoadPoint, LoadStats, Sample
 
 DEFAULT_POINTS = 400  # two values (lowest, highest) for each 2-3 pixels of a wide chart
+STALE_S = 5.0
+"""A process without a sample for so long is no part of what an app has now."""
+
+_WORKERS_EVERY_S = 1.0  # the sampler asks worker threads no more often
+_ANSWERS_STAND = 2.5
 _Item = TypeVar("_Item")
 
 
@@ -60,16 +67,64 @@ def process_totals(samples: Sequence[Sample], field: str) -> Series:
 
     A tick is a stretch of samples in which no process comes twice.  If one of its processes did not answer, the
     sum is unknown (``None``): a partial sum would draw a drop that never happened."""
+    return _totals(samples, operator.attrgetter(field))
+
+
+def heap_totals(samples: Sequence[Sample]) -> Series:
+    """The heap in use, worker threads included, summed over the processes of the app: what heap limits are about."""
+    return _totals(samples, HeapReader()) if has_worker_heaps(samples) else process_totals(samples, "heap_used_bytes")
+
+
+def has_worker_heaps(samples: Iterable[Sample]) -> bool:
+    """Whether worker threads have a part in `heap_totals`."""
+    return any(sample.worker_heap_used_bytes for sample in samples)
+
+
+def latest_heap(samples: Sequence[Sample]) -> float | None:
+    """The heap in use now, as far as the latest of these samples know it; of processes that answer no more, nothing."""
+    if not samples:
+        return None
+    read = HeapReader()
+    latest: dict[int, float] = {}
+    for sample in samples[bisect.bisect_left(samples, samples[-1].t_s - STALE_S, key=lambda sample: sample.t_s) :]:
+        heap = read(sample)
+        if heap is not None:
+            latest[sample.pid] = heap
+    return sum(latest.values()) if latest else None
+
+
+class HeapReader:
+    """Reads the heap in use from the samples of an app, one after the other, with that of its worker threads.
+
+    Those are asked less often than the main thread, and a busy one does not answer each time: their last answer stands
+    until two more should have come.  After that they are taken to have ended."""
+
+    def __init__(self) -> None:
+        self._sampled_s: dict[int, float] = {}
+        self._answers: dict[int, tuple[float, int]] = {}
+
+    def __call__(self, sample: Sample) -> int | None:
+        workers = sample.worker_heap_used_bytes
+        spacing_s = max(_WORKERS_EVERY_S, sample.t_s - self._sampled_s.get(sample.pid, sample.t_s))
+        self._sampled_s[sample.pid] = sample.t_s
+        if workers is not None:
+            self._answers[sample.pid] = (sample.t_s, workers)
+        elif sample.pid in self._answers:
+            answered_s, answer = self._answers[sample.pid]
+            workers = answer if sample.t_s - answered_s <= _ANSWERS_STAND * spacing_s else 0
+        return None if sample.heap_used_bytes is None else sample.heap_used_bytes + (workers or 0)
+
+
+def _totals(samples: Sequence[Sample], read: Callable[[Sample], float | None]) -> Series:
     if len({sample.pid for sample in samples}) <= 1:
-        return Series(
-            times=tuple(sample.t_s for sample in samples), values=tuple(getattr(sample, field) for sample in samples)
-        )
+        return Series(times=tuple(sample.t_s for sample in samples), values=tuple(map(read, samples)))
     times: list[float] = []
     values: list[float | None] = []
     for tick in _ticks(samples):
-        parts = [getattr(sample, field) for sample in tick]
+        parts = [read(sample) for sample in tick]
+        known = [part for part in parts if part is not None]
         times.append(tick[0].t_s)
-        values.append(None if None in parts else sum(parts))
+        values.append(sum(known) if len(known) == len(parts) else None)
     return Series(times=tuple(times), values=tuple(values))
 
 
@@ -90,8 +145,12 @@ def highest(items: Sequence[_Item], key: Callable[[_Item], float], count: int) -
     """Of many items in time order, at most ``count``: the one with the highest ``key`` of every bucket."""
     if len(items) <= count:
         return list(items)
+    return [max(bucket, key=key) for bucket in _buckets(items, count)]
+
+
+def _buckets(items: Sequence[_Item], count: int) -> Iterable[Sequence[_Item]]:
     edges = [bucket * len(items) // count for bucket in range(count + 1)]
-    return [max(items[start:stop], key=key) for start, stop in itertools.pairwise(edges)]
+    return (items[start:stop] for start, stop in itertools.pairwise(edges))
 
 
 def longest_pauses(events: Sequence[GcEvent], count: int = DEFAULT_POINTS) -> list[GcEvent]:
@@ -100,8 +159,15 @@ def longest_pauses(events: Sequence[GcEvent], count: int = DEFAULT_POINTS) -> li
 
 
 def slowest_points(points: Sequence[LoadPoint], count: int = DEFAULT_POINTS // 2) -> list[LoadPoint]:
-    """Load intervals for a chart: the slowest of every bucket."""
-    return highest(points, lambda point: point.p99_s, count)
+    """Load intervals for a chart: the slowest of every bucket, with the most errors an interval of it had.
+
+    They need not be the same: a server that refuses answers fast."""
+    if len(points) <= count:
+        return list(points)
+    return [
+        replace(max(bucket, key=lambda point: point.p99_s), errors=max(point.errors for point in bucket))
+        for bucket in _buckets(points, count)
+    ]
 
 
 def joined_load(loads: Sequence[LoadStats]) -> list[LoadPoint]:

@@ -1,4 +1,4 @@
-"""The memory section of a terminal: one line a test, worst first, fitted to the width.  Floor 6; no I/O of its own.
+"""The memory section of a terminal: one line a test, worst first, fitted to the width.  Floor 4: pure.
 
 Lines come with pytest's markup names (``{"red": True}``), which the CLI maps to rich styles.  Nothing here words a
 number: sentences are `report.view`'s, this module only fits them into columns.

@@ -395,9 +395,8 @@ def _heap_growth_bytes(result: RunResult) -> float:
 
 
 def main_curve(result: RunResult) -> series.Series:
-    """The one curve that stands for a result: heap in use, or RSS where no heap was read."""
-    heap = series.process_totals(result.samples, "heap_used_bytes")
-    return heap or series.process_totals(result.samples, "rss_bytes")
+    """The one curve that stands for a result: heap in use (workers included), or RSS where no heap was read."""
+    return series.heap_totals(result.samples) or series.process_totals(result.samples, "rss_bytes")
 
 
 def ordered(results: Iterable[RunResult]) -> list[RunResult]:

@@ -129,6 +129,11 @@ def metric_of(name: str) -> Metric:
     return _METRICS.get(key, Metric(noun=spoken(key) or "measurement", grows=False))
 
 
+def heap_name(*, with_workers: bool) -> str:
+    """What the curve of the heap in use is called."""
+    return "heap used + workers" if with_workers else "heap used"
+
+
 def is_baseline(metric: str) -> bool:
     """Whether a check compares with a baseline: one metric of it, or the whole."""
     return metric == "baseline" or metric.startswith("baseline:")

@@ -54,3 +54,26 @@ def test_hostile_names_are_shown_and_never_run(report, open_page):
     hostile = row(page, "pwned=1</script>]")
     look_at(hostile)
     assert "<script>window.pwned=3</script>" in hostile.text_content()
+
+
+def test_the_row_of_an_earlier_run_keeps_its_own_drawing(pytester, open_page):
+    pytester.makeconftest(planted.CONFTEST)
+    pytester.makepyfile(test_api="def test_over_limit_at_first(): pass")
+    pytester.runpytest_subprocess(
+        *("-p", "no:cacheprovider", "-p", "no:randomly", "--reruns=1"),
+        *("--html=out/report.html", "--self-contained-html"),
+        timeout=120,
+    )
+    page = open_page(pytester.path / "out" / "report.html")
+    page.click("#show_all_details")
+    rows = page.locator("tbody:has(.col-result)")
+    first, last = rows.filter(has_text="Rerun").first, rows.filter(has_text="Passed")
+    for row_, own, foreign in ((first, ".critical", ".pass"), (last, ".pass", ".critical")):
+        assert row_.locator(f"{own}[data-memory-test]").is_visible()
+        assert not row_.locator(f"{foreign}[data-memory-test]").is_visible()
+    look_at(last.locator(".pass[data-memory-test]"))
+    section = first.locator(".critical[data-memory-test]")
+    section.locator(".plot").first.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.critical[data-memory-test] figure.latency').hidden")
+    assert section.locator(DRAWN).count() == 0
+    assert section.locator(".timeline svg").is_visible()

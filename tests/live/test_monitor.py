@@ -12,6 +12,7 @@ from support.apps import wait_until
 
 from pytest_memory import AppSpec, MemoryMonitor, NodeApp
 from pytest_memory.errors import ConfigError, MonitorError
+from pytest_memory.progress import Progress
 
 pytestmark = pytest.mark.node
 
@@ -231,3 +232,38 @@ def test_wrong_use_is_an_error_that_says_so() -> None:
         MemoryMonitor().stop()
     with pytest.raises(ConfigError, match="needs a duration"):
         MemoryMonitor().run()
+
+
+def test_progress_tells_the_phase_and_the_heap_from_the_samples_that_are_taken_anyway(make_spec: MakeSpec) -> None:
+    seen: list[Progress] = []
+
+    def look() -> None:
+        progress = monitor.progress()
+        assert progress is not None
+        seen.append(progress)
+
+    def work() -> None:
+        look()
+        time.sleep(0.02)
+
+    with NodeApp.start(make_spec("grower.js")) as app:
+        monitor = MemoryMonitor(app, interval=0.05)
+        assert monitor.progress() is None
+        monitor.start()
+        look()
+        with monitor.phase("warm-up"):
+            look()
+        monitor.leak_test(work, max_rounds=3, max_duration=60)
+        look()
+        monitor.stop()
+        assert monitor.progress() is None
+
+    phases = [progress.phase for progress in seen]
+    assert phases[:2] == ["", "warm-up"]
+    assert phases[-1] == ""
+    assert list(dict.fromkeys(phases[2:-1])) == ["leak test, warm-up", "leak test, round 1", "leak test, round 2"]
+    assert all(progress.heap_used_bytes > 1e6 for progress in seen if progress.heap_used_bytes is not None)
+    assert seen[-1].heap_used_bytes is not None
+    for progress in seen:
+        left_s = 60 - progress.elapsed_s if progress.phase.startswith("leak test") else None
+        assert progress.remaining_s == (left_s and pytest.approx(left_s))

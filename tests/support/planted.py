@@ -1,6 +1,7 @@
 """A conftest for a project whose tests "measured" what `result_factory` makes: reports without running an app.
 
-``test_leaking`` gets ``result_factory.leaking()``, and so on; other names measure nothing."""
+``test_leaking`` gets ``result_factory.leaking()``, and so on; other names measure nothing.
+``test_over_limit_at_first`` gets ``over_limit()``, and ``healthy()`` when it is run again."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ from pytest_memory.report import view
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    make = getattr(result_factory, item.originalname.removeprefix("test_"), None)
+    name = item.originalname.removeprefix("test_")
+    if name.endswith("_at_first"):
+        name = name.removesuffix("_at_first") if getattr(item, "execution_count", 1) == 1 else "healthy"
+    make = getattr(result_factory, name, None)
     if make is not None:
         result = item.stash[RESULT] = replace(make(), test_id=item.nodeid)
         if result.verdict.outcome in ("critical", "not-measured"):

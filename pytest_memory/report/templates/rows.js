@@ -8,11 +8,20 @@
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       watcher.unobserve(target);
-      const test = target.closest("[data-memory-test]").dataset.memoryTest;
-      window.pytestMemory.mount(target, (figures[test] || {})[target.dataset.figure]);
+      const { memoryTest, memoryRun } = target.closest("[data-memory-test]").dataset;
+      const last = figures[memoryTest] || {};
+      if (last.run === memoryRun) window.pytestMemory.mount(target, last.figures[target.dataset.figure]);
+      else target.closest("figure").hidden = !target.firstElementChild;  // an earlier run: it has its drawing, if any
     }
   }, { rootMargin: "50%" });
+  // pytest-html gives every row of a test that was run again the sections of all its runs.
+  const isForeign = (section) => {
+    const row = section.closest("tbody");
+    const own = row && row.querySelector(".col-memory [data-memory-run]");
+    return Boolean(own) && own.dataset.memoryRun !== section.dataset.memoryRun;
+  };
   const watch = (within) => {
+    for (const section of within.querySelectorAll("[data-memory-test]")) section.hidden = isForeign(section);
     for (const place of within.querySelectorAll("[data-memory-test] .plot")) watcher.observe(place);
   };
   document.addEventListener("DOMContentLoaded", () => {

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from support import result_factory as factory
 
-from pytest_memory.model import HeapNode, LeakEstimate, Phase, RunResult, Verdict
+from pytest_memory.judge import combine
+from pytest_memory.model import Check, HeapNode, LeakEstimate, LoadPoint, Phase, RunResult, Sample, Verdict
 from pytest_memory.report import figures
 
 
@@ -37,6 +38,74 @@ def test_the_limit_line_lies_at_the_settled_start_plus_the_limit():
     figure = figures.timeline(factory.healthy())
     (limit,) = [trace for trace in figure["data"] if trace["name"].startswith("heap limit")]
     assert limit["y"] == [62.1, 62.1]
+
+
+def limited(metric, *, limit=50e6, limit_text="50MB", unit="bytes", source="marker", start=12e6):
+    """A result with one limit, as `judge.limits` leaves it."""
+    check = Check(
+        metric=metric,
+        outcome="pass",
+        reason="within-limit",
+        measured=1e6,
+        limit=limit,
+        limit_text=limit_text,
+        unit=unit,
+        source=source,
+        detail={"start": start, "end": start + 1e6, "units": 2000},
+    )
+    return replace(factory.healthy(), verdict=combine((check,)))
+
+
+def limit_lines(result):
+    return [trace for trace in figures.timeline(result)["data"] if " limit (" in trace["name"]]
+
+
+@pytest.mark.parametrize("metric", ["max_heap_growth", "max_rss_growth", "max_external_growth"])
+def test_a_limit_somebody_set_is_drawn_beside_its_curve_whatever_it_is_of(metric):
+    (line,) = limit_lines(limited(metric))
+    assert "visible" not in line
+    assert line["y"] == [62, 62]
+    assert limit_lines(limited(metric, source="default")) == [], "a health threshold is nobody's limit"
+
+
+def test_limits_differ_in_looks_from_each_other_and_from_every_curve():
+    looks = {(curve.color, curve.dash) for curve in figures._CURVES}
+    looks |= {(color, "longdashdot") for color in figures._LIMIT_COLORS.values()}
+    assert len(looks) == len(figures._CURVES) + len(figures._LIMIT_COLORS)
+
+
+def test_a_rate_is_drawn_at_what_it_allowed_for_the_work_that_was_done():
+    (line,) = limit_lines(limited("max_heap_growth", limit=200.0, limit_text="200B/request", unit="bytes/request"))
+    assert line["name"] == "heap limit (200B/request × 2,000)"
+    assert line["y"] == [12.4, 12.4]
+
+
+def test_a_limit_in_the_user_s_words_is_text_not_markup():
+    (line,) = limit_lines(limited("max_heap_growth", limit_text="<a href=x>"))
+    assert line["name"] == "heap limit (&lt;a href=x&gt;)"
+
+
+def growing_workers():
+    """A main heap of 8 MB, and workers whose heaps grow from 5 to 64 MB, asked at every fifth sample."""
+    return tuple(
+        Sample(
+            t_s=index * 0.2,
+            pid=1,
+            heap_used_bytes=8_000_000,
+            worker_heap_used_bytes=5_000_000 + index * 590_000 if index % 5 == 0 else None,
+        )
+        for index in range(101)
+    )
+
+
+def test_the_heap_s_curve_counts_worker_heaps_as_its_limit_does():
+    result = replace(limited("max_heap_growth", start=13e6), samples=growing_workers())
+    heap, workers, *_ = figures.timeline(result)["data"]
+    assert (heap["name"], workers["name"]) == ("heap used + workers", "worker heaps")
+    assert (heap["y"][0], heap["y"][-1]) == (13, 72)
+    assert heap["y"] == sorted(heap["y"]), "between two answers of the workers nothing drops"
+    (limit,) = limit_lines(result)
+    assert heap["y"][0] < limit["y"][0] < heap["y"][-1], "a broken limit is crossed"
 
 
 def test_a_long_run_is_thinned_and_keeps_its_spike():
@@ -77,6 +146,25 @@ def test_load_runs_follow_one_another():
     assert figure["data"][0]["x"] == list(range(10))
     assert names(figure) == ["p50", "p99", "errors"]
     assert figures.latency([replace(factory.load(), series=())]) is None, "one point is no curve"
+
+
+def test_errors_that_come_fast_are_drawn_in_a_long_run_too():
+    failing = {index for index in range(600) if index % 3 == 0}
+    points = [
+        LoadPoint(
+            t_s=index,
+            requests=100,
+            errors=50 * (index in failing),
+            p50_s=0.001,
+            p99_s=0.002 + 0.01 * (index not in failing),
+        )
+        for index in range(600)
+    ]
+    figure = figures.latency([replace(factory.load(duration_s=600), series=tuple(points))])
+    errors = figure["data"][names(figure).index("errors")]["y"]
+    assert len(errors) <= 200
+    assert set(errors) == {50}, "every three intervals had one that failed"
+    assert max(figure["data"][1]["y"]) == 12, "and the slow ones are drawn still"
 
 
 def test_series_differ_by_more_than_colour():

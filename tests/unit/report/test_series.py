@@ -56,6 +56,43 @@ def test_a_process_that_does_not_answer_makes_the_sum_unknown_and_one_that_ended
     assert series.process_totals(samples, "heap_used_bytes").values == (15, None, 12, 13)
 
 
+def with_workers(*workers: int | None, every_s: float = 1.0) -> list[Sample]:
+    return [
+        Sample(t_s=index * every_s, pid=1, heap_used_bytes=10, worker_heap_used_bytes=worker)
+        for index, worker in enumerate(workers)
+    ]
+
+
+def test_the_last_answer_of_the_workers_stands_until_two_more_should_have_come():
+    assert series.heap_totals(with_workers(None, 5, None, None, None, 7)).values == (10, 15, 15, 15, 10, 17)
+    slow = with_workers(5, None, None, None, every_s=10.0)
+    assert series.heap_totals(slow).values == (15, 15, 15, 10)
+    fast = with_workers(5, *[None] * 9, 6, every_s=0.1)
+    assert series.heap_totals(fast).values == (*[15] * 10, 16)
+
+
+def test_a_main_thread_that_does_not_answer_makes_the_heap_unknown():
+    samples = [*with_workers(5), Sample(t_s=1.0, pid=1, worker_heap_used_bytes=6, blocked=True)]
+    assert series.heap_totals(samples).values == (15, None)
+
+
+def test_worker_heaps_are_known_from_the_samples():
+    assert series.has_worker_heaps(with_workers(None, 5))
+    assert not series.has_worker_heaps(with_workers(None, 0))
+
+
+def test_the_latest_heap_is_the_sum_of_what_each_process_said_last():
+    samples = [
+        Sample(t_s=0.0, pid=3, heap_used_bytes=100),
+        Sample(t_s=9.0, pid=1, heap_used_bytes=10, worker_heap_used_bytes=4),
+        Sample(t_s=9.0, pid=2, heap_used_bytes=5),
+        Sample(t_s=9.1, pid=1, heap_used_bytes=11),
+        Sample(t_s=9.2, pid=1, rss_bytes=99),
+    ]
+    assert series.latest_heap(samples) == 11 + 4 + 5
+    assert series.latest_heap(samples[-1:]) is None
+
+
 def test_highest_keeps_the_longest_pause():
     events = result_factory.gc_events(1000.0, 5000)
     longest = max(event.duration_s for event in events)

@@ -6,7 +6,7 @@ import pytest
 from support import result_factory as factory
 
 from pytest_memory.judge import combine
-from pytest_memory.model import Check, ClassDelta, Finding, Growth, RetainerPath, RunResult
+from pytest_memory.model import Check, ClassDelta, Finding, Growth, RetainerPath, RunResult, Sample
 from pytest_memory.report import advice, tables, view, words
 
 
@@ -255,3 +255,11 @@ def test_steps_show_what_each_one_added():
         ("/orders", "7.50 MB", "+500 KB"),
         ("idle again", "7.20 MB", "-300 KB"),
     ]
+
+
+def test_the_curve_that_stands_for_a_result_counts_worker_heaps():
+    samples = [
+        Sample(t_s=second, pid=1, heap_used_bytes=8_000_000, worker_heap_used_bytes=second * 10_000_000)
+        for second in range(5)
+    ]
+    assert view.main_curve(replace(factory.healthy(), samples=tuple(samples))).values[-1] == 48_000_000

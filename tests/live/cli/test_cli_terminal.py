@@ -1,0 +1,41 @@
+"""What moves on a terminal while a command measures, on a pseudo-terminal of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.command import APPS, COMMAND, environment
+from support.terminal import on_a_terminal
+
+pytestmark = pytest.mark.node
+
+APP = str(APPS / "allocates.js")
+ERASE_LINE = "\x1b[2K"
+
+
+def drawn(tmp_path: Path, *arguments: str, columns: int = 100) -> list[str]:
+    """What the line said, one time after the other."""
+    written = on_a_terminal([*COMMAND, *arguments, "--app", APP], cwd=tmp_path, env=environment(), columns=columns)
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-ln-z]", "\n", re.sub(r"\x1b\[[\d;]*m", "", written))
+    label = arguments[0]
+    lines = [line.strip() for line in re.split(r"[\r\n]+", plain)]
+    shown = [line for line in lines if re.match(rf"{label}  \d+ s", line)]
+    assert shown, written
+    assert ERASE_LINE in written[written.rindex(shown[-1]) :], "it is wiped at the end"
+    return shown
+
+
+def test_baseline_shows_phase_elapsed_and_heap(tmp_path: Path) -> None:
+    shown = drawn(tmp_path, "baseline", "-n", "100")
+    assert any(re.fullmatch(r"baseline  \d+ s  heap [\d.]+ MB  idle again", line) for line in shown), shown
+
+
+def test_load_shows_what_is_left(tmp_path: Path) -> None:
+    shown = drawn(tmp_path, "load", "-d", "3s", "-r", "0")
+    assert any(re.match(r"load  \d s, \d s left  +\d+%  [\d,]+ requests, ", line) for line in shown), shown
+
+
+def test_a_narrow_terminal_gets_one_line_that_fits(tmp_path: Path) -> None:
+    assert max(map(len, drawn(tmp_path, "load", "-d", "2s", "-r", "0", columns=40))) <= 40
