@@ -336,12 +336,12 @@ class ResultRow:
 
 def result_row(result: RunResult, curve_points: int = 60) -> ResultRow:
     """The overview row of one result."""
-    file, _, name = result.test_id.partition("::")
+    file, name = _file_and_name(result)
     outcome = result.verdict.outcome
     return ResultRow(
         test_id=words.clean(result.test_id, 400),
-        file=words.clean(file, 200) if name else "",
-        name=_short_name(result.test_id),
+        file=words.clean(file, 200),
+        name=words.clean(name, 300),
         outcome=outcome,
         health=_UNJUDGED if is_unjudged(result) else tables.class_of(outcome),
         mark=words.HEALTH_MARKS.get(outcome, "·"),
@@ -416,9 +416,12 @@ def class_counts(results: Iterable[RunResult]) -> list[tuple[Outcome, str, int]]
     return [(outcome, health, outcomes.count(outcome)) for outcome, health in names.items()]
 
 
-def _short_name(test_id: str) -> str:
-    file, _, name = test_id.partition("::")
-    return words.clean(name or file, 300)
+def _file_and_name(result: RunResult) -> tuple[str, str]:
+    """A test's file and its name there; a tool has no file, though its app may be at ``http://[::1]:3000``."""
+    if result.tool != "pytest":
+        return "", result.test_id
+    file, _, name = result.test_id.partition("::")
+    return (file, name) if name else ("", file)
 
 
 def overview_sentence(results: Sequence[RunResult]) -> str:
@@ -430,7 +433,7 @@ def overview_sentence(results: Sequence[RunResult]) -> str:
     growing = max(results, key=_heap_growth_bytes, default=None)
     if growing is not None and _heap_growth_bytes(growing) > 0:
         amount = format_size(_heap_growth_bytes(growing))
-        sentence += f"; largest heap growth {amount} ({_short_name(growing.test_id)})"
+        sentence += f"; largest heap growth {amount} ({words.clean(_file_and_name(growing)[1], 300)})"
     return sentence
 
 

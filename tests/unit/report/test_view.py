@@ -180,6 +180,13 @@ def test_classes_that_only_hold_what_grew_are_left_out():
     assert [row[0] for row in table.rows] == ["Session"]
 
 
+def test_the_address_of_an_app_is_no_file_of_a_test():
+    row = view.result_row(RunResult(test_id="monitor: http://[::1]:3000", tool="monitor"))
+    assert (row.file, row.name) == ("", "monitor: http://[::1]:3000")
+    row = view.result_row(RunResult(test_id="tests/test_a.py::test_b[::1]", tool="pytest"))
+    assert (row.file, row.name) == ("tests/test_a.py", "test_b[::1]")
+
+
 def test_order_is_worst_first_then_growth():
     names = [result.test_id.rpartition("::")[2] for result in view.ordered(factory.every_kind())]
     assert names[0] == "test_upload"
