@@ -137,8 +137,8 @@ class Sampler:
         self._thread = None
         if self._finder is not None:
             self._finder.join(timeout=MAX_ANSWER_S)
-        if self.now_s - self._found_at >= _REFRESH_S:
-            self._find_processes()
+            if not self._finder.is_alive() and self.now_s - self._found_at >= _REFRESH_S:
+                self._find_processes()
         self._let_loops_turn()
         self._tick(self.now_s)
         for watch in self._watches.values():
@@ -215,9 +215,9 @@ class Sampler:
     def _keep_finding(self) -> None:
         """In a thread of its own: a process that does not answer must not hold up the samples of the others."""
         while not self._stop.wait(_REFRESH_S):
-            self._find_processes()
+            self._find_processes(is_over=self._stop.is_set)
 
-    def _find_processes(self) -> None:
+    def _find_processes(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Watch what belongs to the app now: at once by what the system knows, then through inspectors."""
         self._found_at = self.now_s
         pids = find_measured(self._app)
@@ -225,6 +225,8 @@ class Sampler:
         self._watches = {pid: known.get(pid) or _Watch(pid, None) for pid in pids}
         for pid in pids:
             inspector = find_inspector(self._app, pid)
+            if is_over():
+                return  # a process answered when nobody sampled any more: nothing is put into it
             if inspector is not None and inspector is not self._watches[pid].inspector:
                 self._watches = {**self._watches, pid: _Watch(pid, inspector)}
 
