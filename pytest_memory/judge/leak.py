@@ -339,8 +339,8 @@ def drained_rests(series: Series) -> list[Rest]:
     """The rests in which the app returned what it had to return; of an app that never returns anything, all.
 
     By amount, or by share of what had come since the lowest reading before: the first rest follows much work, later
-    ones little.  One that returned little of either, where another returned much, was too short for a store that is
-    swept seldom."""
+    ones little; or because nothing had come.  One that returned little of what had, where another returned much, was
+    too short for a store that is swept seldom."""
     amounts = [rest.before - rest.lowest for rest in series.rests]
     lows = list(itertools.accumulate((series.start, *(rest.lowest for rest in series.rests)), min))
     shares = [
@@ -349,8 +349,10 @@ def drained_rests(series: Series) -> list[Rest]:
     ]
     return [
         rest
-        for amount, share, rest in zip(amounts, shares, series.rests)
-        if amount >= DRAINED_SHARE * max(amounts) or share >= DRAINED_SHARE * max(shares)
+        for amount, share, rest, low in zip(amounts, shares, series.rests, lows)
+        if amount >= DRAINED_SHARE * max(amounts)
+        or share >= DRAINED_SHARE * max(shares)
+        or rest.lowest - low < RESOLUTION[series.kind]
     ]
 
 

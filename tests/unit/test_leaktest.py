@@ -362,6 +362,15 @@ def slow_app(rate: float, size: float) -> SimulatedApp:
     return SimulatedApp(retained=leak(size), rate=rate, portion=1, settle_s=0.2, warming_bytes=0.0)
 
 
+@pytest.mark.parametrize("size", [60e3, 200e3, 20e6])
+@pytest.mark.parametrize("freed_s", [5.0, 12.0, 25.0, 31.0])
+@pytest.mark.parametrize("noise_bytes", [300.0, 3000.0])
+def test_memory_of_the_start_that_goes_is_no_lasting_doubt(size: float, freed_s: float, noise_bytes: float) -> None:
+    parts = together(startup_data(size, freed_s), cache(5000, 300))
+    stop, _ = simulate(SimulatedApp(retained=parts, rate=2500.0, portion=250, noise_bytes=noise_bytes))
+    assert worst([estimate.outcome for estimate in stop.estimates]) == "pass", stop
+
+
 @pytest.mark.parametrize(("rate", "size"), [(20.0, 100.0), (25.0, 40.0), (5.0, 300.0), (1.0, 2000.0)])
 def test_a_leak_of_a_slow_app_is_given_the_time_to_add_up(rate: float, size: float) -> None:
     stop, history = simulate(slow_app(rate, size))
