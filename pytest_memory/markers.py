@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_memory.errors import ConfigError
-from pytest_memory.model import JUDGED_KINDS
 from pytest_memory.spec import BY_MARKER, SCOPES, parse_count, parse_option, parse_seconds, suggest
 
 NODE_APP_KEYWORDS: dict[str, str] = {
@@ -125,6 +124,8 @@ def _check_no_leaks(kwargs: Mapping[str, object]) -> None:
             parse_count(kwargs[keyword], f"@pytest.mark.no_leaks {keyword}")
     if "max_duration" in kwargs and parse_seconds(kwargs["max_duration"], "@pytest.mark.no_leaks max_duration") <= 0:
         raise _wrong_keyword("max_duration", kwargs["max_duration"], "a duration greater than zero")
+    from pytest_memory.model import JUDGED_KINDS  # here, for every pytest run of an environment imports this module
+
     unit = kwargs.get("unit", "request")
     if not isinstance(unit, str) or not unit.strip():
         raise _wrong_keyword("unit", unit, 'a word such as "job"')
