@@ -225,7 +225,8 @@ def _run_pytest(side: Side, directory: Path, arguments: Sequence[str], scratch: 
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, f"--memory-json={file}"]
     began = time.monotonic()
     status, output = _run(command, directory, timeout_s)
-    if status in _PYTEST_TROUBLE or status < 0 or not file.is_file():
+    document = store.read_document(file) if file.is_file() else None
+    if status in _PYTEST_TROUBLE or status < 0 or document is None or not document.results:
         what = "collected no tests" if status == _NO_TESTS_COLLECTED else f"ended with status {status}"
         raise MonitorError(
             f"pytest {what} on the {side} side, in {directory}; expected results of memory tests:\n{_tail(output)}",
@@ -236,7 +237,7 @@ def _run_pytest(side: Side, directory: Path, arguments: Sequence[str], scratch: 
         side=side,
         exit_status=status,
         duration_s=round(time.monotonic() - began, 3),
-        document=store.read_document(file),
+        document=document,
     )
 
 

@@ -30,8 +30,10 @@ PROLOGUE = """
 import json, os, signal, sys, threading, time
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
-# Ctrl-C works here even where the tests themselves run in the background of a shell, which turns it off.
+# Ctrl-C works here even where the tests themselves run in the background of a shell, which turns it off; nohup does
+# that to the end of a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def report(app, **more):
     pids = app.client.get("/").json() | {"app": app.pid} | more
     print(json.dumps(pids), flush=True)
