@@ -55,7 +55,9 @@ def table_slots(buckets: int, entry_slots: int) -> int:
     return 3 + buckets + 2 * buckets * entry_slots
 
 
-@pytest.mark.parametrize(("name", "entry_slots"), [("Map", 3), ("Set", 2), ("SafeMap", 3)])
+@pytest.mark.parametrize(
+    ("name", "entry_slots"), [("Map", 3), ("Set", 2), ("SafeMap", 3), ("SessionStore", 3), ("TagBag", 2)]
+)
 def test_entries_of_hash_tables_are_counted_once(name: str, entry_slots: int) -> None:
     heap = Heap()
     collection = heap.object(name)
@@ -69,6 +71,17 @@ def test_entries_of_hash_tables_are_counted_once(name: str, entry_slots: int) ->
         for slot in range(entry_slots - 1):  # key, and value if there is one
             heap.edge(table, "internal", str(start + slot), heap.object("Thing"))
     assert queries.collection_lengths(heap.graph())[collection] == 3
+
+
+def test_a_weak_collection_has_no_entries_of_its_own() -> None:
+    heap = Heap()
+    weak = heap.object("Weak")
+    heap.object("Prototype", of=weak)
+    table = heap.node("array", "", size=16 + 8 * (3 + 2 * 4))
+    heap.edge(weak, "internal", "table", table)
+    for slot in range(3, 11):
+        heap.edge(table, "internal", str(slot), heap.object("Thing"))
+    assert queries.collection_lengths(heap.graph())[weak] == 0
 
 
 def test_collections_come_by_length() -> None:
