@@ -107,7 +107,11 @@ class Strings:
         found: set[int] = set()
         for needle in _spellings(part):
             found.update(self._holding(needle))
-        return np.array(sorted(found), np.int64)
+        return np.array([index for index in sorted(found) if self._contains(index, part)], np.int64)
+
+    def _contains(self, index: int, part: str) -> bool:
+        """Whether what was found in the bytes is in the text: an escape is spelt with letters and digits, too."""
+        return b"\\" not in self.raw(index) or part in self[index]
 
     def _holding(self, needle: bytes) -> Iterator[int]:
         first, stop = int(self.starts[0]), int(self.starts[-1]) + int(self.lengths[-1])

@@ -7,6 +7,7 @@ from support.snapshot_builder import SnapshotBuilder
 
 from pytest_memory.heap import queries, tables
 from pytest_memory.heap.graph import HeapGraph, build_graph
+from pytest_memory.heap.names import printable
 from pytest_memory.heap.snapshot import parse_snapshot
 
 
@@ -129,6 +130,25 @@ def test_strings_are_found_by_content(part: str, found: list[str]) -> None:
     for size, text in ((10, "token-1"), (20, "token-2"), (5, 'say "hi"'), (5, "café"), (5, "to"), (5, "© 2026")):
         heap.object(text, size, kind="string")
     assert [row.text for row in queries.find_strings(heap.graph(), part)] == found
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("n", ["line\nnumber", "\\name"]),
+        ("u", ["line\nnumber"]),
+        ("00", []),
+        ("FC", []),
+        ("\n", ["line\nnumber"]),
+        ("\\n", ["\\name"]),
+        ("sible", ["plaüsible"]),
+    ],
+)
+def test_the_escapes_of_a_string_are_not_its_content(part: str, found: list[str]) -> None:
+    heap = Heap()
+    for size, text in ((30, "line\nnumber"), (20, "a\tb"), (10, "\\name"), (9, "plaüsible"), (8, "aüb")):
+        heap.object(text, size, kind="string")
+    assert [row.text for row in queries.find_strings(heap.graph(), part)] == [printable(text) for text in found]
 
 
 def test_the_dominator_tree_top_down() -> None:
