@@ -127,15 +127,18 @@ class SectionReader:
                 self.fail(bytescan.NOT_A_SEPARATOR, at, section.key, '; expected a comma, "strings" has not come yet')
             at += 1
 
-    def check_tail(self, at: int) -> None:
-        """After the strings: perhaps sections of a newer V8, then the end of the document."""
+    def check_tail(self, at: int, sections: dict[str, Section]) -> None:
+        """After the strings: perhaps sections of a newer V8, none of them there before, then the document's end."""
+        known = dict(sections)
         while True:
             at = self.skip_space(at)
             if at >= self.size:
                 self.fail(bytescan.CUT, self.size, "strings", "; expected the closing brace of the document")
             if self.view[at] != _COMMA:
                 break
-            at = self._section_at(at + 1, {}).stop
+            section = self._section_at(at + 1, known)
+            known[section.key] = section
+            at = section.stop
         end = self.skip_space(at + 1)
         if self.view[at] != _BRACE or end < self.size:
             bad = end if self.view[at] == _BRACE else at
@@ -186,7 +189,7 @@ class SectionReader:
             last = next(reversed(known), "strings")
             if at + 128 >= self.size:
                 missing = ", ".join(key for key in ("snapshot", "nodes", "edges", "strings") if key not in known)
-                self.fail(bytescan.CUT, self.size, last, f"; {missing} did not follow")
+                self.fail(bytescan.CUT, self.size, last, f"; {missing or 'another section'} did not follow")
             self.fail(bytescan.NOT_A_SEPARATOR, at, last, "; expected the next section")
         key = match[1].decode("utf-8", "backslashreplace")
         start = at + match.end()
