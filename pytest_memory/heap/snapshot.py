@@ -8,7 +8,7 @@ heap.graph.  Whatever is not a whole, consistent snapshot is a SnapshotFormatErr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap import bytescan, columns, ephemerons
-from pytest_memory.heap.sections import Buffer, Release, Section, SectionReader
+from pytest_memory.heap.sections import Buffer, Progress, Release, Section, SectionReader, ignore_progress
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-
-Progress = Callable[[str, float], None]
-"""Told what is being done and how much of it is done, 0 to 1."""
 
 _STRING_BLOCK = 1 << 18
 _MAX_DIGITS = 18
@@ -180,10 +177,6 @@ def _spellings(part: str) -> set[bytes]:
     return {"".join(capitals).encode(), "".join(quoted).encode(), plain.encode("utf-8", "surrogatepass")}
 
 
-def _ignore_progress(_what: str, _share: float) -> None:
-    pass
-
-
 def _keep_pages(_start: int, _stop: int) -> None:
     pass
 
@@ -193,7 +186,7 @@ def parse_snapshot(
     *,
     name: str = "snapshot",
     threads: int = 2,
-    progress: Progress = _ignore_progress,
+    progress: Progress = ignore_progress,
     release: Release = _keep_pages,
 ) -> Snapshot:
     """Read a whole ``.heapsnapshot``.
@@ -203,15 +196,15 @@ def parse_snapshot(
     """
     with ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="heap-parse") as pool:
         reader = SectionReader(text, name, pool, release)
+        progress("sections", 0.0)
         sections = reader.find_sections()
         header = parse_header(reader, sections["snapshot"])
         strings_task = pool.submit(_locate_strings, reader, sections["strings"], release)
         nodes = _NodeColumns(header)
         edges = _EdgeColumns(header)
-        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes)
-        progress("nodes", 1.0)
-        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges)
-        progress("edges", 1.0)
+        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes, progress)
+        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges, progress)
+        progress("strings", 0.0)
         locations = _read_locations(reader, header, sections.get("locations"))
         strings, weak_map_names, end = strings_task.result()
         reader.check_tail(end, sections)
@@ -233,7 +226,6 @@ def parse_snapshot(
         locations=locations,
     )
     _check_names(reader, snapshot, sections)
-    progress("strings", 1.0)
     return snapshot
 
 

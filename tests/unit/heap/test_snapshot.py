@@ -84,6 +84,38 @@ def test_stretches_join_without_a_seam(monkeypatch: pytest.MonkeyPatch, stretch_
     assert columns(parse_snapshot(heap.to_bytes())) == whole
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "stage"),
+    [
+        ("snapshot.node_count", 0, "sections"),
+        ("nodes.0", 15, "nodes"),
+        ("edges.0", 7, "edges"),
+        ("strings.1", 5, "strings"),
+    ],
+)
+def test_the_stage_that_is_told_is_the_one_under_way(path: str, value: Any, stage: str) -> None:
+    told: list[str] = []
+    with pytest.raises(SnapshotFormatError):
+        parse_snapshot(change_document(path, value), progress=lambda what, _share: told.append(what))
+    assert told[-1] == stage
+
+
+def test_stages_begin_at_nothing_and_tell_every_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "_STRETCH_BYTES", 64)
+    heap = SnapshotBuilder()
+    for number in range(50):
+        heap.edge(heap.root, "element", number, heap.node("object", "Thing"))
+    shares: dict[str, list[float]] = {}
+    parse_snapshot(heap.to_bytes(), progress=lambda what, share: shares.setdefault(what, []).append(share))
+    assert list(shares) == ["sections", "nodes", "edges", "strings"]
+    assert shares["sections"] == shares["strings"] == [0.0]
+    for stage in ("nodes", "edges"):
+        assert shares[stage][0] == 0.0
+        assert shares[stage][-1] == 1.0
+        assert len(shares[stage]) > 5
+        assert shares[stage] == sorted(shares[stage])
+
+
 def test_more_rows_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "_ROWS_PER_BLOCK", 3)
     assert columns(parse_snapshot(small().to_bytes())) == columns(parse_snapshot(small().to_bytes()))
