@@ -72,7 +72,17 @@ class Shell:
         if not space:
             return list(self._commands)
         known = {"compare": list(self.snapshots), "class": self._class_names, "retainers": self._class_names}
-        return known.get(self._full_name(first), [])
+        return known.get(self._full_name(first.lower()), [])
+
+    def typed_part(self, line: str) -> str:
+        """The end of ``line`` that one of these words would take the place of.
+
+        All behind ``class`` and ``retainers``, which take one name, often one of several words."""
+        first, space, rest = line.lstrip().partition(" ")
+        if not space:
+            return first
+        takes_one = self._full_name(first.lower()) in ("class", "retainers")
+        return rest.lstrip() if takes_one else rest.rpartition(" ")[2]
 
     def execute(self, line: str) -> None:
         """Run one line.  Raises Quit, or PytestMemoryError with what is wrong."""
@@ -272,17 +282,27 @@ def _prompted_lines(shell: Shell) -> Iterator[str]:
 def _make_session(shell: Shell) -> Any:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+
+    return PromptSession(
+        history=_open_history(), completer=make_completer(shell), auto_suggest=AutoSuggestFromHistory()
+    )
+
+
+def make_completer(shell: Shell) -> Any:
+    """Completes to what ``shell.execute`` takes: a name of several words comes in quotes, however it was begun."""
     from prompt_toolkit.completion import CompleteEvent, Completer, Completion
     from prompt_toolkit.document import Document
 
     class ShellCompleter(Completer):
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-            word = document.get_word_before_cursor(WORD=True)
-            for candidate in shell.words_for(document.text_before_cursor):
-                if candidate.startswith(word):
-                    yield Completion(candidate, start_position=-len(word))
+            line = document.text_before_cursor
+            typed = shell.typed_part(line)
+            beginning = typed[1:] if typed[:1] in ("'", '"') else typed
+            for name in shell.words_for(line):
+                if name.startswith(beginning):
+                    yield Completion(shlex.quote(name), start_position=-len(typed), display=name)
 
-    return PromptSession(history=_open_history(), completer=ShellCompleter(), auto_suggest=AutoSuggestFromHistory())
+    return ShellCompleter()
 
 
 def _open_history() -> Any:

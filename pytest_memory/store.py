@@ -45,6 +45,15 @@ def file_stem(name: str) -> str:
     return f"{safe[:_MAX_STEM]}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):08x}"
 
 
+def free_path(directory: Path, stem: str, suffix: str) -> Path:
+    """Where a file of this name can be written over nothing: ``stem``, or ``stem-2``, ``stem-3``, …"""
+    path, number = directory / f"{stem}{suffix}", 1
+    while path.exists():
+        number += 1
+        path = directory / f"{stem}-{number}{suffix}"
+    return path
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write the whole file or nothing.  Raises StoreError naming the path and the system's reason."""
     temporary: str | None = None

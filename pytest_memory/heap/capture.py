@@ -36,7 +36,7 @@ from pytest_memory.errors import (
 )
 from pytest_memory.heap import headroom
 from pytest_memory.node.exits import LAST_BREATH_S
-from pytest_memory.store import file_stem
+from pytest_memory.store import file_stem, free_path
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
@@ -121,7 +121,7 @@ class Camera:
             heap_bytes = _used_bytes(session)
             self._check_room(client, session, heap_bytes, pid)
             self._prepare(client, session)
-            path = self._free_path(name)
+            path = free_path(self.directory, file_stem(name.removesuffix(SUFFIX)), SUFFIX)
             limit_s = self.timeout_s or _BASE_TIMEOUT_S + _TIMEOUT_S_PER_MB * heap_bytes / 1e6
             _Recording(session, path, heap_bytes, self.progress).run(limit_s)
         except InspectorClosed as error:
@@ -238,14 +238,6 @@ class Camera:
         found, host = client.evaluate("[process.pid, require('os').hostname()]", timeout_s=_QUESTION_TIMEOUT_S)
         # Containers have host names of their own: a pid of another one would say nothing here.
         return int(found) if host == platform.node() and Path(f"/proc/{found}").exists() else None
-
-    def _free_path(self, name: str) -> Path:
-        stem = file_stem(name.removesuffix(SUFFIX))
-        path, number = self.directory / f"{stem}{SUFFIX}", 1
-        while path.exists():
-            number += 1
-            path = self.directory / f"{stem}-{number}{SUFFIX}"
-        return path
 
     def _explain_end(self, error: InspectorClosed, name: str) -> PytestMemoryError:
         """What became of an app whose connection broke while it was being looked at."""

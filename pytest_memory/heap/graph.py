@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from pytest_memory.heap import ephemerons, kernels, tallies
 from pytest_memory.heap.classes import ClassTable, assign_classes
 from pytest_memory.heap.marks import DETOUR, NO_DISTANCE, RETAINS, STRONG
-from pytest_memory.heap.snapshot import Progress, Snapshot
+from pytest_memory.heap.sections import Progress
+from pytest_memory.heap.snapshot import Snapshot
 
 Bytes = NDArray[np.uint8]
 Int32s = NDArray[np.int32]
@@ -173,6 +174,7 @@ def build_graph(
 ) -> HeapGraph:
     """Compute flags, dominators, sizes and classes.  Sizes and classes are found on a second thread meanwhile."""
     report = progress or (lambda _what, _share: None)
+    report("dominators", 0.0)
     edge_flags = compute_edge_flags(snapshot, rules)
     protected = compute_protected(snapshot, rules)
     state = spread_detachedness(snapshot)
@@ -181,16 +183,15 @@ def build_graph(
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
             class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
         walked = compute_dominators(snapshot, edge_flags, protected, pool)
-        report("dominators", 1.0)
+        report("retained sizes", 0.0)
         if threads <= 1:
             size_task = pool.submit(compute_sizes, snapshot, edge_flags, rules)
             class_task = pool.submit(assign_classes, snapshot, state == DETACHED)
         size = size_task.result()
         tree = lay_out_tree(walked, size)
-        report("retained sizes", 1.0)
+        report("classes", 0.0)
         classes = class_task.result()
     classes.total(tree.tree_order, tree.tree_size, size, tree.retained)
-    report("classes", 1.0)
     return HeapGraph(snapshot, edge_flags, protected, size, tree, classes)
 
 

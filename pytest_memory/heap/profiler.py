@@ -16,13 +16,14 @@ from pytest_memory.errors import CaptureError, ConfigError, InspectorError
 from pytest_memory.heap.allocations import DEFAULT_SAMPLING_INTERVAL_BYTES, AllocationProfile
 from pytest_memory.heap.capture import Camera, HeadRoomPolicy, Progress
 from pytest_memory.model import Artifact, Finding, Growth, RunResult, SettledMemory
-from pytest_memory.store import file_stem, now_text, write_atomic
+from pytest_memory.store import file_stem, free_path, now_text, write_atomic
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
     from pytest_memory.node.process import NodeApp
 
 PROFILE_SUFFIX = ".heapprofile"
+_WHOLE_STEM = "allocations"
 _TOP_SITES = 10
 _ANSWER_TIMEOUT_S = 60.0  # asking for a profile walks all samples, behind whatever the event loop is doing
 
@@ -103,8 +104,9 @@ class MemoryProfiler:
             profile = profiler.profile_during_operation(lambda: app.client.get("/work"), "work")
             print(profile.heap_growth_bytes, profile.allocations.top_sites(3))
 
-    Files go to ``directory``: ``NAME.heapprofile`` for each operation and ``allocations.heapprofile`` for all of
-    the time between start and stop (both open in Chrome DevTools), and two heap snapshots an operation.
+    Files go to ``directory``: ``NAME.heapprofile`` for each operation (``NAME-2`` when there is one) and
+    ``allocations.heapprofile`` for all of the time between start and stop (both open in Chrome DevTools), and two
+    heap snapshots an operation.
     ``sampling_interval_bytes`` is the mean distance of two allocation samples; 32 KiB costs about 10 % of CPU.
     """
 
@@ -182,7 +184,9 @@ class MemoryProfiler:
         after = self._settle()
         allocations = self.read_allocations().since(ordinal)
         second = self.camera.take(f"{stem}-after") if snapshots else None
-        file = self.directory / f"{stem}{PROFILE_SUFFIX}"
+        # The name of the whole profile is taken before there is one: stop_profiling() writes it.
+        whole = stem == _WHOLE_STEM
+        file = free_path(self.directory, f"{stem}-operation" if whole else stem, PROFILE_SUFFIX)
         write_atomic(file, allocations.encode())
         return OperationProfile(
             name=name,
@@ -212,7 +216,7 @@ class MemoryProfiler:
         finally:
             camera.close()
         profile = AllocationProfile(answer["profile"])
-        write_atomic(self.directory / f"allocations{PROFILE_SUFFIX}", profile.encode())
+        write_atomic(self.directory / f"{_WHOLE_STEM}{PROFILE_SUFFIX}", profile.encode())
         return profile
 
     def _settle(self) -> SettledMemory:

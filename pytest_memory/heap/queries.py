@@ -27,6 +27,8 @@ _SHAPE_LIMIT = 8
 _HOLES = ("system / Hole", "the_hole")
 """What Node 22 and later show in the place of a deleted entry."""
 _ARRAY_HEADER_BYTES, _SLOT_BYTES = 16, 8
+_COUNTER_SLOTS = 3
+"""At the beginning of a hash table: entries, deleted entries, buckets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,28 +196,37 @@ def collection_lengths(graph: HeapGraph) -> Int64s:
         internal = snapshot.edge_type_code("internal")
         edges = np.flatnonzero((snapshot.edge_name == table_name) & (snapshot.edge_type == internal))
         owners = np.searchsorted(first, edges, side="right") - 1
-        entry_slots = _entry_slots(snapshot, owners)
-        tables = entry_slots > 0
-        owners, edges = owners[tables], edges[tables]
-        lengths[owners] = _table_lengths(snapshot, snapshot.edge_to[edges], entry_slots[tables])
+        entry_slots = _entry_slots(snapshot, snapshot.edge_to[edges])
+        ordered = entry_slots > 0
+        lengths[owners] = 0
+        lengths[owners[ordered]] = _table_lengths(snapshot, snapshot.edge_to[edges[ordered]], entry_slots[ordered])
     return lengths
 
 
-def _entry_slots(snapshot: Snapshot, ords: Int64s) -> Int64s:
-    """Slots an entry takes in the ordered hash table of each object: key, value and chain of a Map; key and chain of
-    a Set; 0 for what is neither."""
-    names, which = np.unique(snapshot.node_name[ords], return_inverse=True)
-    texts = [snapshot.strings[int(name)] for name in names]
-    slots = [3 if text.endswith("Map") else 2 if text.endswith("Set") else 0 for text in texts]
-    return np.array(slots, np.int64)[which]
+def _entry_slots(snapshot: Snapshot, tables: Int32s) -> Int64s:
+    """Slots an entry takes in each table: key, value and chain of a Map; key and chain of a Set; 0 in what is no
+    ordered hash table.
+
+    A table's length tells, whatever the class is called (``class Sessions extends Map``): behind its counters a
+    Map's has 7 slots for each of 2^n buckets, a Set's 5; a WeakMap's has 2^n slots in all."""
+    behind = _slots(snapshot, tables) - _COUNTER_SLOTS
+    entry_slots = np.zeros(len(tables), np.int64)
+    for candidate in (2, 3):
+        buckets, rest = np.divmod(behind, 1 + 2 * candidate)
+        entry_slots[(rest == 0) & (buckets > 0) & (buckets & (buckets - 1) == 0)] = candidate
+    return entry_slots
+
+
+def _slots(snapshot: Snapshot, arrays: Int32s) -> Int64s:
+    return (snapshot.node_size[arrays] - _ARRAY_HEADER_BYTES) // _SLOT_BYTES
 
 
 def _table_lengths(snapshot: Snapshot, tables: Int32s, entry_slots: Int64s) -> Int64s:
     """Distinct entries of ordered hash tables: three counters, then buckets, then two entries a bucket.
 
     All tables at once: an app that leaks connections has tens of thousands of small Maps."""
-    slots = (snapshot.node_size[tables] - _ARRAY_HEADER_BYTES) // _SLOT_BYTES
-    start = 3 + np.maximum(0, (slots - 3) // (1 + 2 * entry_slots))
+    behind = _slots(snapshot, tables) - _COUNTER_SLOTS
+    start = _COUNTER_SLOTS + behind // (1 + 2 * entry_slots)
     first = snapshot.first_edge[tables].astype(np.int64)
     counts = snapshot.first_edge[tables.astype(np.int64) + 1] - first
     table = np.repeat(np.arange(len(tables)), counts)

@@ -23,6 +23,9 @@ Int64s = NDArray[np.int64]
 Release = Callable[[int, int], None]
 """Told that bytes start..stop of the file are not needed for now: mapped pages can be given back."""
 
+Progress = Callable[[str, float], None]
+"""Told what is being done, as it begins, and how much of it is done, 0 to 1."""
+
 _STRETCH_BYTES = 8 << 20  # long enough to keep two threads busy for milliseconds, short enough to bound what is mapped
 _MAX_AHEAD = 8
 _ROWS_PER_BLOCK = 4096
@@ -37,6 +40,10 @@ _WHAT_IS_WRONG = {
     bytescan.NOT_A_SEPARATOR: ("snapshot-format", "lacks a comma or closing bracket in"),
     bytescan.NOT_A_STRING: ("snapshot-format", "has something else than a string in"),
 }
+
+
+def ignore_progress(_what: str, _share: float) -> None:
+    pass
 
 
 class Buffer(Protocol):
@@ -127,15 +134,18 @@ class SectionReader:
                 self.fail(bytescan.NOT_A_SEPARATOR, at, section.key, '; expected a comma, "strings" has not come yet')
             at += 1
 
-    def check_tail(self, at: int) -> None:
-        """After the strings: perhaps sections of a newer V8, then the end of the document."""
+    def check_tail(self, at: int, sections: dict[str, Section]) -> None:
+        """After the strings: perhaps sections of a newer V8, none of them there before, then the document's end."""
+        known = dict(sections)
         while True:
             at = self.skip_space(at)
             if at >= self.size:
                 self.fail(bytescan.CUT, self.size, "strings", "; expected the closing brace of the document")
             if self.view[at] != _COMMA:
                 break
-            at = self._section_at(at + 1, {}).stop
+            section = self._section_at(at + 1, known)
+            known[section.key] = section
+            at = section.stop
         end = self.skip_space(at + 1)
         if self.view[at] != _BRACE or end < self.size:
             bad = end if self.view[at] == _BRACE else at
@@ -186,7 +196,7 @@ class SectionReader:
             last = next(reversed(known), "strings")
             if at + 128 >= self.size:
                 missing = ", ".join(key for key in ("snapshot", "nodes", "edges", "strings") if key not in known)
-                self.fail(bytescan.CUT, self.size, last, f"; {missing} did not follow")
+                self.fail(bytescan.CUT, self.size, last, f"; {missing or 'another section'} did not follow")
             self.fail(bytescan.NOT_A_SEPARATOR, at, last, "; expected the next section")
         key = match[1].decode("utf-8", "backslashreplace")
         start = at + match.end()
@@ -231,8 +241,11 @@ class SectionReader:
 
     # --- numbers --------------------------------------------------------------------------------------------
 
-    def read_numbers(self, section: Section, width: int, row_count: int, sink: Sink) -> None:
+    def read_numbers(
+        self, section: Section, width: int, row_count: int, sink: Sink, progress: Progress = ignore_progress
+    ) -> None:
         """Read ``row_count`` rows of ``width`` numbers into ``sink``, in stretches on the pool's threads."""
+        progress(section.key, 0.0)
         self._check_count(section, self.count_numbers(section), width, row_count)
         if not row_count:
             return
@@ -245,6 +258,7 @@ class SectionReader:
             except SnapshotFormatError as exc:
                 failures.append(exc)
             self._release(part.start, part.stop)
+            progress(section.key, (part.stop - section.start) / (section.stop - section.start))
         if failures:
             raise failures[0]
 

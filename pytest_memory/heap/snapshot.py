@@ -8,7 +8,7 @@ heap.graph.  Whatever is not a whole, consistent snapshot is a SnapshotFormatErr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap import bytescan, columns, ephemerons
-from pytest_memory.heap.sections import Buffer, Release, Section, SectionReader
+from pytest_memory.heap.sections import Buffer, Progress, Release, Section, SectionReader, ignore_progress
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-Progress = Callable[[str, float], None]
-"""Told what is being done and how much of it is done, 0 to 1."""
-
 _STRING_BLOCK = 1 << 18
 _MAX_DIGITS = 18
+_MAX_FIELDS = 64
+"""Of a row: V8 writes seven at most, and a block of rows is read at once."""
+_MAX_TOTAL_BYTES = 1 << 62
+"""More bytes than any machine has; sums and differences below it fit in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,11 @@ class Strings:
         found: set[int] = set()
         for needle in _spellings(part):
             found.update(self._holding(needle))
-        return np.array(sorted(found), np.int64)
+        return np.array([index for index in sorted(found) if self._contains(index, part)], np.int64)
+
+    def _contains(self, index: int, part: str) -> bool:
+        """Whether what was found in the bytes is in the text: an escape is spelt with letters and digits, too."""
+        return b"\\" not in self.raw(index) or part in self[index]
 
     def _holding(self, needle: bytes) -> Iterator[int]:
         first, stop = int(self.starts[0]), int(self.starts[-1]) + int(self.lengths[-1])
@@ -172,10 +177,6 @@ def _spellings(part: str) -> set[bytes]:
     return {"".join(capitals).encode(), "".join(quoted).encode(), plain.encode("utf-8", "surrogatepass")}
 
 
-def _ignore_progress(_what: str, _share: float) -> None:
-    pass
-
-
 def _keep_pages(_start: int, _stop: int) -> None:
     pass
 
@@ -185,7 +186,7 @@ def parse_snapshot(
     *,
     name: str = "snapshot",
     threads: int = 2,
-    progress: Progress = _ignore_progress,
+    progress: Progress = ignore_progress,
     release: Release = _keep_pages,
 ) -> Snapshot:
     """Read a whole ``.heapsnapshot``.
@@ -195,18 +196,19 @@ def parse_snapshot(
     """
     with ThreadPoolExecutor(max_workers=max(2, threads), thread_name_prefix="heap-parse") as pool:
         reader = SectionReader(text, name, pool, release)
+        progress("sections", 0.0)
         sections = reader.find_sections()
         header = parse_header(reader, sections["snapshot"])
         strings_task = pool.submit(_locate_strings, reader, sections["strings"], release)
         nodes = _NodeColumns(header)
         edges = _EdgeColumns(header)
-        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes)
-        progress("nodes", 1.0)
-        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges)
-        progress("edges", 1.0)
+        reader.read_numbers(sections["nodes"], header.node_width, header.node_count, nodes, progress)
+        reader.read_numbers(sections["edges"], header.edge_width, header.edge_count, edges, progress)
+        progress("strings", 0.0)
         locations = _read_locations(reader, header, sections.get("locations"))
         strings, weak_map_names, end = strings_task.result()
-        reader.check_tail(end)
+        reader.check_tail(end, sections)
+    _check_sizes(reader, nodes.size, sections["nodes"])
     first_edge = _row_starts(reader, header, sections["nodes"], nodes.edge_count)
     snapshot = Snapshot(
         header=header,
@@ -224,7 +226,6 @@ def parse_snapshot(
         locations=locations,
     )
     _check_names(reader, snapshot, sections)
-    progress("strings", 1.0)
     return snapshot
 
 
@@ -233,14 +234,14 @@ def parse_header(reader: SectionReader, section: Section) -> Header:
     try:
         head: Any = json.loads(reader.text[section.start : section.stop])
         meta = head["meta"]
-        node_fields, edge_fields = list(meta["node_fields"]), list(meta["edge_fields"])
+        node_fields, edge_fields = _names(meta["node_fields"]), _names(meta["edge_fields"])
         node_at = [node_fields.index(key) for key in ("type", "name", "id", "self_size", "edge_count")]
         node_at.append(node_fields.index("detachedness") if "detachedness" in node_fields else -1)
         edge_at = [edge_fields.index(key) for key in ("type", "name_or_index", "to_node")]
-        node_types = tuple(map(str, meta["node_types"][node_at[0]]))
-        edge_types = tuple(map(str, meta["edge_types"][edge_at[0]]))
+        node_types = tuple(_names(meta["node_types"][node_at[0]]))
+        edge_types = tuple(_names(meta["edge_types"][edge_at[0]]))
         counts = [head["node_count"], head["edge_count"], head.get("root_index", 0), head.get("extra_native_bytes", 0)]
-        location_fields = tuple(map(str, meta.get("location_fields", ())))
+        location_fields = tuple(_names(meta.get("location_fields", [])))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as exc:
         raise SnapshotFormatError(
             f"{reader.name!r} has a header this version does not understand, at byte {section.start:,}: "
@@ -250,7 +251,8 @@ def parse_header(reader: SectionReader, section: Section) -> Header:
             field="snapshot",
             hint="Node 18 and later are understood",
         ) from exc
-    _check_counts(reader, section, counts, len(node_fields), max(len(node_types), len(edge_types)))
+    widths = [len(node_fields), len(edge_fields), len(location_fields)]
+    _check_counts(reader, section, counts, widths, max(len(node_types), len(edge_types)))
     return Header(
         node_width=len(node_fields),
         edge_width=len(edge_fields),
@@ -266,16 +268,32 @@ def parse_header(reader: SectionReader, section: Section) -> Header:
     )
 
 
-def _check_counts(reader: SectionReader, section: Section, counts: list[Any], width: int, type_count: int) -> None:
-    """Counts are checked before anything is allocated: a lie must not ask for the machine's memory."""
+def _names(value: Any) -> list[str]:
+    """A list of names as ``meta`` holds them; the letters of one name are no names."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.40} is no list of names")
+    return [str(name) for name in value]
+
+
+def _check_counts(
+    reader: SectionReader, section: Section, counts: list[Any], widths: list[int], type_count: int
+) -> None:
+    """Counts are checked before anything is allocated: a lie must not ask for the machine's memory.
+
+    ``widths``: fields of a node, an edge and a location."""
     problem = ""
-    node_count, edge_count, root_index, _ = counts
+    node_count, edge_count, root_index, native_bytes = counts
+    width = widths[0]
     if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
-        problem = f"counts that are no counts: {counts!r}"
+        problem = f"counts that are no counts: {counts!r:.200}"
     elif node_count == 0:
         problem = "no nodes; expected a root at least"
     elif type_count > 255:
         problem = f"{type_count} types; expected at most 255"
+    elif max(widths) > _MAX_FIELDS:
+        problem = f"{max(widths):,} fields in a row; expected at most {_MAX_FIELDS}"
+    elif native_bytes >= _MAX_TOTAL_BYTES:
+        problem = f"extra_native_bytes of {native_bytes.bit_length():,} bits; expected less than 2^62"
     elif max(node_count, edge_count) > columns.MAX_ORDINAL:
         problem = f"{node_count:,} nodes and {edge_count:,} edges; expected at most {columns.MAX_ORDINAL:,} of each"
     elif 2 * max(node_count, edge_count) > reader.size:
@@ -442,6 +460,19 @@ def _row_starts(reader: SectionReader, header: Header, section: Section, edge_co
             field="edge_count",
         )
     return first_edge
+
+
+def _check_sizes(reader: SectionReader, sizes: Int64s, section: Section) -> None:
+    """All sizes together must be a number of bytes: beyond 64 bits, totals would be wrong, even negative."""
+    total = float(sizes.sum(dtype=np.float64))
+    if total >= _MAX_TOTAL_BYTES:
+        raise SnapshotFormatError(
+            f"{reader.name!r} has nodes of {total:.3g} bytes together in 'nodes' (bytes {section.start:,} to "
+            f"{section.stop:,}); expected less than 2^62",
+            slug="snapshot-counts",
+            byte_offset=section.start,
+            field="self_size",
+        )
 
 
 def _check_names(reader: SectionReader, snapshot: Snapshot, sections: dict[str, Section]) -> None:

@@ -17,6 +17,7 @@ from pytest_memory.heap import HeapComparison, HeapSnapshot
 from pytest_memory.heap.tables import path_line
 
 APP = Path(__file__).parent.parent / "apps" / "heap-growth.js"
+SUBCLASSES = APP.with_name("heap-subclasses.js")
 DEADLINE_S = 120.0
 PROTOTYPE = 1
 """V8 calls Session.prototype a Session too."""
@@ -85,6 +86,19 @@ def test_findings_name_the_culprits(comparison: HeapComparison) -> None:
     assert "heap-growth.js:21:" in listener.location
 
 
+def test_subclasses_of_collections_are_counted_as_what_they_are(tmp_path: Path, node: str) -> None:
+    subprocess.run([node, str(SUBCLASSES), f"{tmp_path}/"], check=True, timeout=DEADLINE_S)
+    before, after = (HeapSnapshot.load(tmp_path / f"{number}.heapsnapshot") for number in (1, 2))
+    lengths = {row.container.name: row.length for row in after.largest_collections(limit=10)}
+    expected = {"SessionStore": 3000, "TagBag": 2000, "Recent": 1000, "FewLeft": 700}
+    assert expected.items() <= lengths.items(), lengths
+    assert lengths.get("WeakNotes", 0) <= 1
+    found = {finding.subject: finding for finding in after.compare(before).findings(units=500)}
+    (store,) = (finding for subject, finding in found.items() if "SessionStore" in subject)
+    assert store.slug == "growing-collection"
+    assert store.evidence["length_after"] == 3000
+
+
 def test_what_nothing_grew_in_has_no_findings(snapshots: list[HeapSnapshot]) -> None:
     assert snapshots[0].compare(snapshots[0]).findings() == ()
 
@@ -105,9 +119,10 @@ def test_questions_to_one_snapshot(snapshots: list[HeapSnapshot]) -> None:
 
 
 def test_progress_is_told(snapshots: list[HeapSnapshot]) -> None:
-    told: list[str] = []
-    again = HeapSnapshot.load(snapshots[0].path).analyse(lambda what, _share: told.append(what))
-    assert told == ["nodes", "edges", "strings", "dominators", "retained sizes", "classes"]
+    told: dict[str, float] = {}
+    again = HeapSnapshot.load(snapshots[0].path).analyse(lambda what, share: told.setdefault(what, share))
+    assert list(told) == ["sections", "nodes", "edges", "strings", "dominators", "retained sizes", "classes"]
+    assert set(told.values()) == {0.0}
     assert "analysed" in repr(again)
 
 

@@ -67,6 +67,20 @@ def test_snapshots_on_both_sides_show_the_class(app: NodeApp, tmp_path: Path) ->
     assert record.growth[0].amount == profile.heap_growth_bytes
 
 
+def test_operations_of_one_name_keep_a_profile_each(app: NodeApp, tmp_path: Path) -> None:
+    with MemoryProfiler(app, directory=tmp_path) as profiler:
+        profiles = [
+            profiler.profile_during_operation(lambda: app.client.get("/keep"), name, snapshots=False)
+            for name in ("keep", "keep", "allocations")
+        ]
+    names = ["keep.heapprofile", "keep-2.heapprofile", "allocations-operation.heapprofile"]
+    assert [profile.file.name for profile in profiles] == names
+    for profile in profiles:
+        stored = parse_profile(profile.file.read_bytes(), name=profile.file.name)
+        assert stored.total_bytes == profile.allocations.total_bytes
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "allocations.heapprofile"}
+
+
 def test_operations_error_passes_through_and_sampling_ends(app: NodeApp, tmp_path: Path) -> None:
     def fail() -> None:
         raise LookupError("in the operation")

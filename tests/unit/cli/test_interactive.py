@@ -6,10 +6,13 @@ import io
 from typing import Any
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 from pytest_memory.cli.output import Output
 from pytest_memory.errors import ConfigError
-from pytest_memory.interactive import Quit, Shell
+from pytest_memory.heap.queries import ClassRow
+from pytest_memory.interactive import Quit, Shell, make_completer
 
 
 def make_shell() -> tuple[Shell, io.StringIO]:
@@ -63,6 +66,72 @@ def test_completion() -> None:
     shell.snapshots["before"] = object()  # type: ignore[assignment]
     assert shell.words_for("compare be") == ["before"]
     assert shell.words_for("cl Ses") == []
+
+
+class Analysed:
+    """Stands for a snapshot: answers with classes of these names, as ``HeapSnapshot.classes`` does."""
+
+    name = "a"
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def classes(self, pattern: str | None = None) -> tuple[ClassRow, ...]:
+        return tuple(
+            ClassRow(name=name, count=1, size_bytes=8, retained_bytes=8)
+            for name in self.names
+            if pattern in (None, name)
+        )
+
+    def largest_objects(self, pattern: str, *, limit: int) -> tuple[()]:
+        return ()
+
+
+def completed_lines(shell: Shell, line: str) -> list[str]:
+    """The lines that a person gets to choose from at the prompt, with the cursor at the end."""
+    document = Document(line)
+    choices = make_completer(shell).get_completions(document, CompleteEvent(completion_requested=True))
+    return [line[: len(line) + choice.start_position] + choice.text for choice in choices]
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("cla", ["class"]),
+        ("class Se", ["class Session"]),
+        ("class (comp", ["class '(compiled code)'"]),
+        ("class (compiled c", ["class '(compiled code)'"]),
+        ("class '(compiled c", ["class '(compiled code)'"]),
+        ('retainers  "system / ', ["retainers  'system / Context'"]),
+        ("cl system / Con", ["cl 'system / Context'"]),
+        ("CLASS it's", ["""CLASS 'it'"'"'s'"""]),
+        ("class nothing", []),
+        ("class code", []),
+        ("compare a a-", ["compare a a-2"]),
+        ("compare a", ["compare a", "compare a-2"]),
+        ("top ", []),
+    ],
+)
+def test_completed_lines(line: str, lines: list[str]) -> None:
+    shell, _ = make_shell()
+    classes: Any = Analysed("Session", "(compiled code)", "system / Context", "it's")
+    shell.snapshots.update({"a": classes, "a-2": classes})
+    shell.execute("top")
+    assert completed_lines(shell, line) == lines
+
+
+def test_every_completed_class_can_be_executed() -> None:
+    shell, out = make_shell()
+    names = ("Session", "(compiled code)", "system / Context", "it's", "#private", 'a "quoted" one', "{id, user}")
+    classes: Any = Analysed(*names)
+    shell.snapshots["a"] = classes
+    shell.execute("top")
+    lines = completed_lines(shell, "class ")
+    assert len(lines) == len(names)
+    for line, name in zip(lines, names):
+        out.truncate(out.seek(0))
+        shell.execute(line)
+        assert name in out.getvalue()
 
 
 def test_list_without_snapshots() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.snapshot_builder import SnapshotBuilder, dump
 
+from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap.graph import SYSTEM_DISTANCE, HeapGraph, Rules, build_graph
 from pytest_memory.heap.snapshot import parse_snapshot
 
@@ -266,12 +267,25 @@ def test_one_thread_and_two_give_the_same_answer() -> None:
     for number in range(50):
         heap.edge(heap.object(f"C{number % 3}"), "property", "back", heap.app)
     snapshot = parse_snapshot(heap.to_bytes())
-    told: list[str] = []
-    one = build_graph(snapshot, threads=1, progress=lambda what, _share: told.append(what))
+    one = build_graph(snapshot, threads=1)
     two = build_graph(snapshot, threads=2)
     assert np.array_equal(one.retained, two.retained)
     assert np.array_equal(one.classes.totals, two.classes.totals)
-    assert told == ["dominators", "retained sizes", "classes"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stage_is_told_before_it_begins(threads: int) -> None:
+    heap = Heap()
+    heap.object("Late")
+    whole = heap.to_bytes()
+    told: list[tuple[str, float]] = []
+    build_graph(parse_snapshot(whole), threads=threads, progress=lambda *stage: told.append(stage))
+    assert told == [("dominators", 0.0), ("retained sizes", 0.0), ("classes", 0.0)]
+    told.clear()
+    undecodable = parse_snapshot(whole.replace(b'"Late"', b'"A\\u12"'))
+    with pytest.raises(SnapshotFormatError):
+        build_graph(undecodable, threads=threads, progress=lambda *stage: told.append(stage))
+    assert told[-1] == ("classes", 0.0)
 
 
 def test_a_root_that_is_not_the_first_node() -> None:

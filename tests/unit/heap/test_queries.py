@@ -7,6 +7,7 @@ from support.snapshot_builder import SnapshotBuilder
 
 from pytest_memory.heap import queries, tables
 from pytest_memory.heap.graph import HeapGraph, build_graph
+from pytest_memory.heap.names import printable
 from pytest_memory.heap.snapshot import parse_snapshot
 
 
@@ -55,7 +56,9 @@ def table_slots(buckets: int, entry_slots: int) -> int:
     return 3 + buckets + 2 * buckets * entry_slots
 
 
-@pytest.mark.parametrize(("name", "entry_slots"), [("Map", 3), ("Set", 2), ("SafeMap", 3)])
+@pytest.mark.parametrize(
+    ("name", "entry_slots"), [("Map", 3), ("Set", 2), ("SafeMap", 3), ("SessionStore", 3), ("TagBag", 2)]
+)
 def test_entries_of_hash_tables_are_counted_once(name: str, entry_slots: int) -> None:
     heap = Heap()
     collection = heap.object(name)
@@ -69,6 +72,17 @@ def test_entries_of_hash_tables_are_counted_once(name: str, entry_slots: int) ->
         for slot in range(entry_slots - 1):  # key, and value if there is one
             heap.edge(table, "internal", str(start + slot), heap.object("Thing"))
     assert queries.collection_lengths(heap.graph())[collection] == 3
+
+
+def test_a_weak_collection_has_no_entries_of_its_own() -> None:
+    heap = Heap()
+    weak = heap.object("Weak")
+    heap.object("Prototype", of=weak)
+    table = heap.node("array", "", size=16 + 8 * (3 + 2 * 4))
+    heap.edge(weak, "internal", "table", table)
+    for slot in range(3, 11):
+        heap.edge(table, "internal", str(slot), heap.object("Thing"))
+    assert queries.collection_lengths(heap.graph())[weak] == 0
 
 
 def test_collections_come_by_length() -> None:
@@ -116,6 +130,25 @@ def test_strings_are_found_by_content(part: str, found: list[str]) -> None:
     for size, text in ((10, "token-1"), (20, "token-2"), (5, 'say "hi"'), (5, "café"), (5, "to"), (5, "© 2026")):
         heap.object(text, size, kind="string")
     assert [row.text for row in queries.find_strings(heap.graph(), part)] == found
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("n", ["line\nnumber", "\\name"]),
+        ("u", ["line\nnumber"]),
+        ("00", []),
+        ("FC", []),
+        ("\n", ["line\nnumber"]),
+        ("\\n", ["\\name"]),
+        ("sible", ["plaüsible"]),
+    ],
+)
+def test_the_escapes_of_a_string_are_not_its_content(part: str, found: list[str]) -> None:
+    heap = Heap()
+    for size, text in ((30, "line\nnumber"), (20, "a\tb"), (10, "\\name"), (9, "plaüsible"), (8, "aüb")):
+        heap.object(text, size, kind="string")
+    assert [row.text for row in queries.find_strings(heap.graph(), part)] == [printable(text) for text in found]
 
 
 def test_the_dominator_tree_top_down() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.snapshot_builder import OLD_NODE_FIELDS, SnapshotBuilder, dump
+from support.snapshot_builder import NODE_FIELDS, OLD_NODE_FIELDS, SnapshotBuilder, dump
 
 from pytest_memory.errors import SnapshotFormatError
-from pytest_memory.heap import sections
+from pytest_memory.heap import queries, sections, tables
+from pytest_memory.heap.graph import build_graph
 from pytest_memory.heap.snapshot import Snapshot, parse_snapshot
 
 
@@ -83,6 +84,38 @@ def test_stretches_join_without_a_seam(monkeypatch: pytest.MonkeyPatch, stretch_
     assert columns(parse_snapshot(heap.to_bytes())) == whole
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "stage"),
+    [
+        ("snapshot.node_count", 0, "sections"),
+        ("nodes.0", 15, "nodes"),
+        ("edges.0", 7, "edges"),
+        ("strings.1", 5, "strings"),
+    ],
+)
+def test_the_stage_that_is_told_is_the_one_under_way(path: str, value: Any, stage: str) -> None:
+    told: list[str] = []
+    with pytest.raises(SnapshotFormatError):
+        parse_snapshot(change_document(path, value), progress=lambda what, _share: told.append(what))
+    assert told[-1] == stage
+
+
+def test_stages_begin_at_nothing_and_tell_every_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "_STRETCH_BYTES", 64)
+    heap = SnapshotBuilder()
+    for number in range(50):
+        heap.edge(heap.root, "element", number, heap.node("object", "Thing"))
+    shares: dict[str, list[float]] = {}
+    parse_snapshot(heap.to_bytes(), progress=lambda what, share: shares.setdefault(what, []).append(share))
+    assert list(shares) == ["sections", "nodes", "edges", "strings"]
+    assert shares["sections"] == shares["strings"] == [0.0]
+    for stage in ("nodes", "edges"):
+        assert shares[stage][0] == 0.0
+        assert shares[stage][-1] == 1.0
+        assert len(shares[stage]) > 5
+        assert shares[stage] == sorted(shares[stage])
+
+
 def test_more_rows_than_a_block_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "_ROWS_PER_BLOCK", 3)
     assert columns(parse_snapshot(small().to_bytes())) == columns(parse_snapshot(small().to_bytes()))
@@ -149,6 +182,13 @@ def change_document(path: str, value: Any) -> bytes:
         ("snapshot.meta.node_fields", ["type", "name"], "snapshot-format", "snapshot"),
         ("snapshot.meta.node_fields", 5, "snapshot-format", "snapshot"),
         ("snapshot.meta.node_types", [], "snapshot-format", "snapshot"),
+        ("snapshot.meta.node_types.0", "hidden,array,string", "snapshot-format", "snapshot"),
+        ("snapshot.meta.edge_types.0", "abcdefgh", "snapshot-format", "snapshot"),
+        ("snapshot.meta.node_fields", [*NODE_FIELDS, *"abc" * 20], "snapshot-counts", "snapshot"),
+        ("snapshot.meta.edge_fields", ["type", "name_or_index", "to_node", *"abc" * 21], "snapshot-counts", "snapshot"),
+        ("snapshot.meta.location_fields", [*"abc" * 22], "snapshot-counts", "snapshot"),
+        ("snapshot.extra_native_bytes", 10**400, "snapshot-counts", "snapshot"),
+        ("snapshot.extra_native_bytes", 2**62, "snapshot-counts", "snapshot"),
         ("snapshot.meta.edge_fields", ["type", "to_node"], "snapshot-format", "snapshot"),
         ("snapshot.node_count", None, "snapshot-format", "snapshot"),
         ("snapshot.node_count", "3", "snapshot-counts", "snapshot"),
@@ -208,6 +248,36 @@ def test_something_behind_the_end_is_refused() -> None:
     assert refusal(small().to_bytes() + small().to_bytes()).slug == "snapshot-format"
 
 
+def test_sizes_that_no_machine_has_are_refused_before_they_wrap() -> None:
+    heap = SnapshotBuilder()
+    for number in range(12):
+        heap.edge(heap.root, "element", number, heap.node("object", "Large", size=10**18 - 1))
+    data = heap.to_bytes()
+    error = refusal(data)
+    assert (error.slug, error.field) == ("snapshot-counts", "self_size")
+    assert error.byte_offset == data.index(b'"nodes":') + len(b'"nodes":')
+    assert "1.2e+19 bytes together" in str(error)
+
+
+def test_the_largest_sizes_that_are_read_add_up() -> None:
+    heap = SnapshotBuilder()
+    for number in range(4):
+        heap.edge(heap.root, "element", number, heap.node("object", "Large", size=10**18 - 1))
+    document = heap.to_document()
+    document["snapshot"]["extra_native_bytes"] = 2**62 - 1
+    graph = build_graph(parse_snapshot(dump(document)))
+    assert graph.total_bytes == 4 * (10**18 - 1) + 2**62 - 1
+    assert "native" in tables.statistics_table(queries.statistics(graph))
+
+
+@pytest.mark.parametrize("again", ["strings", "nodes", "newer"])
+def test_a_section_that_comes_again_behind_the_strings_is_refused(again: str) -> None:
+    data = small().to_bytes()[:-1] + b',"newer":[]'
+    error = refusal(data + b',"' + again.encode() + b'":[1]}')
+    assert (error.slug, error.field, error.byte_offset) == ("snapshot-format", again, len(data) + 1)
+    assert "this section was there before" in str(error)
+
+
 def test_a_string_that_cannot_be_decoded_says_so_when_asked_for() -> None:
     data = small().to_bytes().replace(b'"App"', b'"A\\u12"')
     snapshot = parse_snapshot(data)
@@ -238,8 +308,13 @@ def test_mutated_files_are_read_or_refused(data: st.DataObject) -> None:
         )
     try:
         snapshot = parse_snapshot(bytes(mutated))
+        graph = build_graph(snapshot)
+        pie = queries.statistics(graph)
     except SnapshotFormatError:
         return
+    assert 0 <= pie.native_bytes <= pie.total_bytes
+    assert np.all(graph.retained >= graph.size)
+    assert sum(row.size_bytes for row in queries.class_rows(graph)) <= graph.total_bytes
     assert snapshot.first_edge[-1] == snapshot.edge_count
     assert np.all(snapshot.edge_to < snapshot.node_count)
     assert np.all(snapshot.node_name < len(snapshot.strings))
