@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.heap import tallies
-from pytest_memory.heap.classes import HeapClass
+from pytest_memory.heap.classes import ClassTable, HeapClass
 from pytest_memory.heap.graph import HeapGraph
 from pytest_memory.heap.matching import match
 from pytest_memory.heap.names import ClassPattern, printable
@@ -118,7 +118,8 @@ class Comparison:
     def class_deltas(self, pattern: str | None = None) -> tuple[ClassDelta, ...]:
         """Growth by class name as records for a result, the largest growth first; unchanged classes left out.
 
-        Classes of one name with constructors in different places are added up.
+        Classes of one name with constructors in different places are one, and what one of them retains within
+        another is counted once.
         """
         wanted = ClassPattern(pattern)
         sums: dict[str, list[int]] = defaultdict(lambda: [0] * 7)
@@ -127,7 +128,7 @@ class Comparison:
                 values = (
                     row.count_delta,
                     row.size_delta_bytes,
-                    row.retained_delta_bytes,
+                    0,  # retained bytes do not add up: what one class retains within another would count twice
                     row.count_after,
                     row.size_after_bytes,
                     row.new,
@@ -136,6 +137,9 @@ class Comparison:
                 total = sums[row.heap_class.name]
                 for at, value in enumerate(values):
                     total[at] += value
+        before, after = _retained_by_name(self.before), _retained_by_name(self.after)
+        for name, total in sums.items():
+            total[2] = after.get(name, 0) - before.get(name, 0)
         deltas = [
             ClassDelta(
                 name=printable(name),
@@ -191,6 +195,15 @@ def _by_class(graph: HeapGraph, *masks: Bools) -> dict[HeapClass, list[int]]:
     masked = [np.bincount(table.class_of[mask], minlength=len(table.classes)) for mask in masks]
     rows = np.column_stack((table.totals, *masked)).tolist()
     return dict(zip(table.classes, rows))
+
+
+def _retained_by_name(graph: HeapGraph) -> dict[str, int]:
+    """Retained bytes by class name, each byte once, whichever of the classes of a name retains it."""
+    numbers: dict[str, int] = {}
+    of_class = np.array([numbers.setdefault(one.name, len(numbers)) for one in graph.classes.classes], np.int32)
+    by_name = ClassTable([HeapClass(name) for name in numbers], of_class[graph.classes.class_of])
+    by_name.total(graph.tree.tree_order, graph.tree.tree_size, graph.size, graph.retained)
+    return dict(zip(numbers, by_name.totals[:, 2].tolist()))
 
 
 def _compare_class(heap_class: HeapClass, before: list[int], after: list[int]) -> ClassComparison:

@@ -103,7 +103,8 @@ def _number_classes(sides: Sequence[_Side]) -> Bools:
 
 
 def _renumbered(length: int) -> Bools:
-    return np.arange(length) % 2 == 1
+    odd: Bools = np.arange(length) % 2 == 1
+    return odd
 
 
 class _Found:

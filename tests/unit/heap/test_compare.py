@@ -236,6 +236,25 @@ def test_retained_size_of_a_set_counts_each_byte_once() -> None:
     assert comparison.new("Link").retained_bytes == 20
 
 
+def test_what_a_class_retains_within_another_of_its_name_counts_once() -> None:
+    def heap(depth: int) -> HeapGraph:
+        """``Node`` of one file holds ``Node`` of another."""
+        made = SnapshotBuilder()
+        holder = made.node("object", "global", size=8, node_id=3)
+        made.edge(made.root, "shortcut", 1, holder)
+        for script, size in ((7, 10), (8, 1000))[:depth]:
+            inner = made.node("object", "Node", size=size)
+            made.location(inner, script, 1, 2)
+            made.edge(holder, "property", "next", inner)
+            holder = inner
+        return build_graph(parse_snapshot(made.to_bytes()))
+
+    for before, after, growth in ((0, 2, 1010), (2, 0, -1010), (1, 2, 1000)):
+        comparison = Comparison(heap(before), heap(after))
+        (delta,) = comparison.class_deltas("Node")
+        assert (delta.size_delta_bytes, delta.retained_delta_bytes) == (growth, growth)
+
+
 def test_the_table_prints_well() -> None:
     comparison = Comparison(heap_of({}), heap_of(sessions(11, 13, size=2500)))
     assert comparison_table(comparison) == (
