@@ -82,6 +82,7 @@ class _Side:
         self.ids = graph.snapshot.node_id
         self.seen: Bools = graph.size > 0
         self.code: Int32s = np.empty(0, np.int32)
+        self._counts: Int64s = np.empty(0, np.int64)
 
     def number(self, numbers: dict[str, int]) -> None:
         table, types = self.graph.classes, self.graph.snapshot.header.node_types
@@ -90,8 +91,9 @@ class _Side:
         self.code = of_class[table.class_of] + renumbered[self.graph.snapshot.node_type]
 
     def counts(self, length: int) -> Int64s:
-        counts: Int64s = np.bincount(self.code[self.seen], minlength=length)
-        return counts
+        if len(self._counts) != length:
+            self._counts = np.bincount(self.code[self.seen], minlength=length)
+        return self._counts
 
 
 def _number_classes(sides: Sequence[_Side]) -> Bools:
@@ -112,22 +114,26 @@ class _Found:
 
     def __init__(self, earlier: _Side, later: _Side, is_string: Bools) -> None:
         self._earlier, self._later, self._is_string = earlier, later, is_string
-        self.in_earlier, self._moved_later, self._shared = self._look_up(later, earlier)
-        self.in_later, self._moved_earlier, _ = self._look_up(earlier, later)
+        there = _codes_of_same_ids(later, earlier)
+        self.in_earlier, self._moved_later = self._judge(later, there)
+        # Strings tell nothing of ids: they change their class.
+        judged = (there != _ABSENT) & later.seen & ~is_string[later.code]
+        self._shared = int(np.count_nonzero(judged))
+        self.in_later, self._moved_earlier = self._judge(earlier, _codes_of_same_ids(earlier, later))
 
-    def _look_up(self, side: _Side, other: _Side) -> tuple[Bools, Bools, Bools]:
-        """Of one's nodes: those also in the other, those whose id another class has there, those the ids are
-        judged by (strings are not: they change their class)."""
-        there = _codes_of_same_ids(side, other)
-        both_strings = self._is_string[side.code] & self._is_string[there] & (there != _ABSENT)
-        same = (there == side.code) | both_strings
-        shared = (there != _ABSENT) & side.seen & ~both_strings
-        return same, shared & ~same, shared
+    def _judge(self, side: _Side, there: Int32s) -> tuple[Bools, Int64s]:
+        """Which of one's nodes are also in the other, and the ordinals of those whose id another class has there."""
+        same: Bools = there == side.code
+        others = np.flatnonzero(~same & (there != _ABSENT))  # few: what follows goes over these only
+        is_kin = self._is_string[side.code[others]] & self._is_string[there[others]]
+        same[others[is_kin]] = True
+        moved = others[~is_kin]
+        return same, moved[side.seen[moved]]
 
     def agrees(self) -> bool:
         """Whether objects that share an id are the same objects, judged by their classes."""
-        shared, moved = int(np.count_nonzero(self._shared)), int(np.count_nonzero(self._moved_later))
-        return shared > 0 and shared - moved >= _SAME_SHARE * shared
+        moved = np.count_nonzero(~self._is_string[self._later.code[self._moved_later]])
+        return self._shared > 0 and int(moved) <= (1 - _SAME_SHARE) * self._shared
 
     def shifted(self) -> Bools:
         """By number: classes whose ids belong to another class in the other snapshot too often to be trusted."""
@@ -140,19 +146,18 @@ class _Found:
 
 def _codes_of_same_ids(side: _Side, other: _Side) -> Int32s:
     """By one's nodes: the class number of the other's node of the same id, _ABSENT for none."""
-    lasting = other.code % 2 == 0
     top = int(max(side.ids.max(), other.ids.max()))
     there: Int32s
     if top < 64 * (len(side.ids) + len(other.ids)):  # ids are dense unless someone made them up
         by_id = np.full(top + 1, _ABSENT, np.int32)
-        by_id[other.ids[lasting]] = other.code[lasting]
+        by_id[other.ids] = other.code
         there = by_id[side.ids]
     else:
         ids, ords = other.graph.ord_by_id
         at = np.minimum(np.searchsorted(ids, side.ids), len(ids) - 1)
-        hit = (ids[at] == side.ids) & lasting[ords[at]]
-        there = np.where(hit, other.code[ords[at]], _ABSENT).astype(np.int32)
-    there[side.code % 2 == 1] = _ABSENT
+        there = np.where(ids[at] == side.ids, other.code[ords[at]], _ABSENT).astype(np.int32)
+    # Ids of renumbered nodes mean nothing: theirs have odd numbers, and _ABSENT stays what it is.
+    there[((there | side.code) & 1).astype(np.bool_)] = _ABSENT
     return there
 
 
