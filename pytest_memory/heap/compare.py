@@ -1,8 +1,7 @@
 """What is new, gone and kept between snapshots of one process, object by object.  Floor 3.
 
-V8 gives every object an id that stays with it from snapshot to snapshot, as long as one inspector session lasts.
-So growth is not a difference of counts: ten thousand objects may go and ten thousand others come.  Nodes of the
-embedder ("native") and of the snapshot itself ("synthetic") get new ids each time; for them only counts compare.
+Growth is not a difference of counts: ten thousand objects may go and ten thousand others come.  Which object of one
+snapshot is which of the other, and where only counts compare, is heap.matching's; here are the sets and the sums.
 
 Knows nothing of files and tables of text.
 """
@@ -17,18 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_memory.heap import tallies
-from pytest_memory.heap.classes import HeapClass
+from pytest_memory.heap.classes import ClassTable, HeapClass
 from pytest_memory.heap.graph import HeapGraph
+from pytest_memory.heap.matching import match
 from pytest_memory.heap.names import ClassPattern, printable
 from pytest_memory.model import ClassDelta
 
 Bools = NDArray[np.bool_]
 Int64s = NDArray[np.int64]
-
-_RENUMBERED_TYPES = ("native", "synthetic")
-_SAMPLE = 20_000
-_SAME_SHARE = 0.9
-"""Of the objects with one id in both snapshots, nine in ten must be of one class: else ids were handed out anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +76,19 @@ class ClassComparison:
 
 
 class Comparison:
-    """``after`` against ``before``, by object id.
+    """``after`` against ``before``, by object id; with ``middle`` the three-snapshot method (see ``survivors``).
 
-    ``by_id`` is False when the two snapshots number their objects differently (two processes, or an inspector
-    session that ended in between): then ``new`` and ``deleted`` are differences of counts.
+    ``by_id`` is False when the snapshots number their objects differently (two processes, or an inspector session
+    that ended in between): then ``new`` and ``deleted`` are differences of counts, and the objects numbered last
+    stand for them.  So it always is for classes whose ids do not last, such as the embedder's.
     """
 
-    def __init__(self, before: HeapGraph, after: HeapGraph, *, is_new: Bools | None = None) -> None:
+    def __init__(self, before: HeapGraph, after: HeapGraph, *, middle: HeapGraph | None = None) -> None:
         self.before = before
         self.after = after
-        self.by_id = ids_agree(before, after)
-        if is_new is not None:
-            self.is_new, self.is_deleted = is_new, np.zeros(before.snapshot.node_count, np.bool_)
-        elif self.by_id:
-            self.is_new = ~_among(after, before)
-            self.is_deleted = ~_among(before, after)
-        else:
-            self.is_new = np.zeros(after.snapshot.node_count, np.bool_)
-            self.is_deleted = np.zeros(before.snapshot.node_count, np.bool_)
+        found = match(before, after, middle)
+        self.by_id = found.by_id
+        self.is_new, self.is_kept, self.is_deleted = found.is_new, found.is_kept, found.is_deleted
 
     def new(self, pattern: str | None = None) -> ObjectSet:
         """Objects in ``after`` only, of classes a pattern fits ("Session", "Sess*"; None: all)."""
@@ -110,15 +100,16 @@ class Comparison:
 
     def kept(self, pattern: str | None = None) -> ObjectSet:
         """Objects in both, as they are in ``after``."""
-        return self._objects(self.after, ~self.is_new, pattern)
+        return self._objects(self.after, self.is_kept, pattern)
 
     @cached_property
     def classes(self) -> tuple[ClassComparison, ...]:
         """All classes of both snapshots, the largest growth of shallow size first."""
-        before, after = _by_class(self.before, self.is_deleted), _by_class(self.after, self.is_new)
+        before = _by_class(self.before, self.is_deleted)
+        after = _by_class(self.after, self.is_new, self.is_kept)
         rows = []
         for heap_class in before.keys() | after.keys():
-            row = _compare_class(heap_class, before[heap_class], after[heap_class], self.by_id)
+            row = _compare_class(heap_class, before.get(heap_class, [0] * 4), after.get(heap_class, [0] * 5))
             if row.count_before or row.count_after:
                 rows.append(row)
         rows.sort(key=lambda row: (-row.size_delta_bytes, -row.new, row.heap_class.name))
@@ -127,7 +118,8 @@ class Comparison:
     def class_deltas(self, pattern: str | None = None) -> tuple[ClassDelta, ...]:
         """Growth by class name as records for a result, the largest growth first; unchanged classes left out.
 
-        Classes of one name with constructors in different places are added up.
+        Classes of one name with constructors in different places are one, and what one of them retains within
+        another is counted once.
         """
         wanted = ClassPattern(pattern)
         sums: dict[str, list[int]] = defaultdict(lambda: [0] * 7)
@@ -136,7 +128,7 @@ class Comparison:
                 values = (
                     row.count_delta,
                     row.size_delta_bytes,
-                    row.retained_delta_bytes,
+                    0,  # retained bytes do not add up: what one class retains within another would count twice
                     row.count_after,
                     row.size_after_bytes,
                     row.new,
@@ -145,6 +137,9 @@ class Comparison:
                 total = sums[row.heap_class.name]
                 for at, value in enumerate(values):
                     total[at] += value
+        before, after = _retained_by_name(self.before), _retained_by_name(self.after)
+        for name, total in sums.items():
+            total[2] = after.get(name, 0) - before.get(name, 0)
         deltas = [
             ClassDelta(
                 name=printable(name),
@@ -166,26 +161,7 @@ class Comparison:
         table = graph.classes
         wanted = ClassPattern(pattern)
         fitting = np.array([wanted.fits(heap_class.name) for heap_class in table.classes], np.bool_)
-        mask = chosen & fitting[table.class_of] & (graph.size > 0)
-        if not self.by_id and graph is self.after and chosen is self.is_new:
-            return self._newest(mask.size, fitting)
-        return object_set(graph, mask)
-
-    def _newest(self, _size: int, fitting: Bools) -> ObjectSet:
-        """Without ids: as many objects as the count grew by, those V8 numbered last standing for the new ones."""
-        table, snapshot = self.after.classes, self.after.snapshot
-        names = {table.classes[at].name for at in np.flatnonzero(fitting)}
-        grown: dict[str, int] = defaultdict(int)
-        for row in self.classes:
-            if row.heap_class.name in names:
-                grown[row.heap_class.name] += row.count_delta
-        chosen = np.zeros(snapshot.node_count, np.bool_)
-        for name, count in grown.items():
-            if count > 0:
-                of_name = np.array([heap_class.name == name for heap_class in table.classes], np.bool_)
-                ords = np.flatnonzero(of_name[table.class_of] & (self.after.size > 0))
-                chosen[ords[np.argsort(snapshot.node_id[ords], kind="stable")[-count:]]] = True
-        return object_set(self.after, chosen)
+        return object_set(graph, chosen & fitting[table.class_of])
 
 
 def object_set(graph: HeapGraph, mask: Bools) -> ObjectSet:
@@ -207,68 +183,30 @@ def object_set(graph: HeapGraph, mask: Bools) -> ObjectSet:
 def survivors(baseline: HeapGraph, middle: HeapGraph, final: HeapGraph) -> Comparison:
     """The three-snapshot method: allocated between baseline and middle, and still there at the end.
 
-    ``new`` of the answer are those survivors; its classes compare baseline and final.
+    ``new`` of the answer are those survivors; ``kept`` and ``deleted`` and its classes compare baseline and final.
+    What came after ``middle`` is neither new nor kept.
     """
-    is_new = ~_among(final, baseline) & _among(final, middle)
-    return Comparison(baseline, final, is_new=is_new)
+    return Comparison(baseline, final, middle=middle)
 
 
-def ids_agree(before: HeapGraph, after: HeapGraph) -> bool:
-    """Whether objects that share an id are the same objects, judged by their classes."""
-    ids, by_id = before.ord_by_id
-    stable = np.flatnonzero(_has_stable_id(after) & (after.size > 0))
-    sample = stable[:: max(1, len(stable) // _SAMPLE)]
-    wanted = after.snapshot.node_id[sample]
-    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    shared = ids[at] == wanted
-    if not shared.any():
-        return False
-    same = sum(
-        before.classes.classes[before.classes.class_of[left]].name
-        == after.classes.classes[after.classes.class_of[right]].name
-        for left, right in zip(by_id[at[shared]], sample[shared])
-    )
-    return bool(same >= _SAME_SHARE * int(shared.sum()))
-
-
-def _has_stable_id(graph: HeapGraph) -> Bools:
-    types = graph.snapshot.header.node_types
-    return np.array([name not in _RENUMBERED_TYPES for name in types], np.bool_)[graph.snapshot.node_type]
-
-
-def _among(graph: HeapGraph, other: HeapGraph) -> Bools:
-    """Which nodes of ``graph`` have their id in ``other``; those without lasting ids count as there."""
-    ids, others = graph.snapshot.node_id, other.snapshot.node_id
-    top = int(max(ids.max(), others.max()))
-    stable = _has_stable_id(graph)
-    if top < 64 * (len(ids) + len(others)):  # ids are dense unless someone made them up
-        present = np.zeros(top + 1, np.bool_)
-        present[others[_has_stable_id(other)]] = True
-        return present[ids] | ~stable
-    return np.isin(ids, others[_has_stable_id(other)]) | ~stable
-
-
-def _by_class(graph: HeapGraph, changed: Bools) -> dict[HeapClass, tuple[int, int, int, int, bool]]:
-    """Count, size, retained size, changed objects and whether ids last, by class."""
+def _by_class(graph: HeapGraph, *masks: Bools) -> dict[HeapClass, list[int]]:
+    """Count, size, retained size, and the number of masked objects of each mask, by class."""
     table = graph.classes
-    seen = changed & (graph.size > 0)
-    counts = np.bincount(table.class_of[seen], minlength=len(table.classes))
-    lasting = np.bincount(table.class_of[_has_stable_id(graph)], minlength=len(table.classes)) > 0
-    rows: dict[HeapClass, tuple[int, int, int, int, bool]] = defaultdict(lambda: (0, 0, 0, 0, True))
-    for at, heap_class in enumerate(table.classes):
-        count, size, retained = map(int, table.totals[at])
-        rows[heap_class] = (count, size, retained, int(counts[at]), bool(lasting[at]))
-    return rows
+    masked = [np.bincount(table.class_of[mask], minlength=len(table.classes)) for mask in masks]
+    rows = np.column_stack((table.totals, *masked)).tolist()
+    return dict(zip(table.classes, rows))
 
 
-def _compare_class(
-    heap_class: HeapClass, before: tuple[int, int, int, int, bool], after: tuple[int, int, int, int, bool], by_id: bool
-) -> ClassComparison:
-    delta = after[0] - before[0]
-    if by_id and before[4] and after[4]:
-        new, deleted = after[3], before[3]
-    else:
-        new, deleted = max(0, delta), max(0, -delta)
+def _retained_by_name(graph: HeapGraph) -> dict[str, int]:
+    """Retained bytes by class name, each byte once, whichever of the classes of a name retains it."""
+    numbers: dict[str, int] = {}
+    of_class = np.array([numbers.setdefault(one.name, len(numbers)) for one in graph.classes.classes], np.int32)
+    by_name = ClassTable([HeapClass(name) for name in numbers], of_class[graph.classes.class_of])
+    by_name.total(graph.tree.tree_order, graph.tree.tree_size, graph.size, graph.retained)
+    return dict(zip(numbers, by_name.totals[:, 2].tolist()))
+
+
+def _compare_class(heap_class: HeapClass, before: list[int], after: list[int]) -> ClassComparison:
     return ClassComparison(
         heap_class=heap_class,
         count_before=before[0],
@@ -277,7 +215,7 @@ def _compare_class(
         size_after_bytes=after[1],
         retained_before_bytes=before[2],
         retained_after_bytes=after[2],
-        new=new,
-        deleted=deleted,
-        kept=after[0] - new,
+        deleted=before[3],
+        new=after[3],
+        kept=after[4],
     )

@@ -71,6 +71,31 @@ def test_the_three_snapshot_method(snapshots: list[HeapSnapshot]) -> None:
     assert stayed.new("Session").count == 300
 
 
+TWO_RUNS = """
+class Session { constructor(i) { this.i = { i }; } }
+class Other { constructor(i) { this.v = [i]; } }
+const kept = globalThis.kept = [];
+for (let i = 0; i < 1000; i++) kept.push(new Session(i));
+for (let i = 0; i < 1000; i++) kept.push(new Other(i));
+for (let i = 0; i < +process.argv[2]; i++) kept.push(new Session(i));
+require('v8').writeHeapSnapshot(process.argv[1]);
+"""
+
+
+@pytest.mark.parametrize("more", [1, 5])
+def test_two_runs_of_one_script_are_no_single_process(tmp_path: Path, node: str, more: int) -> None:
+    for count in (0, more):
+        command = [node, "-e", TWO_RUNS, str(tmp_path / f"{count}.heapsnapshot"), str(count)]
+        subprocess.run(command, check=True, timeout=DEADLINE_S)
+    before, after = (HeapSnapshot.load(tmp_path / f"{count}.heapsnapshot") for count in (0, more))
+    comparison = after.compare(before)
+    (delta,) = comparison.class_deltas("Session")
+    assert delta.count_delta == more
+    assert delta.new - delta.deleted == more
+    assert comparison.new("Session").count == delta.new >= more
+    assert comparison.deleted("Session").count == delta.deleted
+
+
 def test_findings_name_the_culprits(comparison: HeapComparison) -> None:
     found = {(finding.slug, finding.subject): finding for finding in comparison.findings(units=500)}
     session = found["growing-class", "Session"]
