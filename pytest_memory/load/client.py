@@ -157,8 +157,9 @@ class Client(asyncio.Protocol):
             self.started_ns = now
         engine.bytes_sent += len(payload)
         # An event loop may put a write off until all that is ready was served, and the wait would be measured as
-        # the app's: small requests go straight to the socket.
-        if self._fd >= 0 and len(payload) <= DIRECT_WRITE_BYTES:
+        # the app's: small requests go straight to the socket.  Unless an upload that was answered before it was
+        # sent still waits in the transport: they would land in the middle of it.
+        if self._fd >= 0 and len(payload) <= DIRECT_WRITE_BYTES and not transport.get_write_buffer_size():
             try:
                 payload = payload[write(self._fd, payload) :]
             except OSError:
@@ -430,7 +431,9 @@ class Client(asyncio.Protocol):
         self._fd = -1
         if transport is not None:
             self._expected_losses += 1
-            transport.close()
+            # What was answered before it was sent need not be sent any more, and would keep the old connection for
+            # longer than the next one may last: a loss does not say of which it is.
+            transport.abort() if transport.get_write_buffer_size() else transport.close()
 
     def hang_up(self) -> None:
         """Drop the connection, whatever is under way on it."""
