@@ -188,9 +188,9 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         if 100 <= self.status < 200 and self.status != 101:
-            # An informational response: the real one follows.
+            # An informational response: the real one follows.  `_head` stays, the beginning of the real one may
+            # come with the end of this one; `_last_head` skips it.
             self._head_done = False
-            self._head = b""
             return
         self.complete = True
 
