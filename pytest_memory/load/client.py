@@ -144,7 +144,7 @@ class Client(asyncio.Protocol):
         reader = self.reader
         self._response_bytes = 0
         if step.full:
-            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None)
+            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None, trpc=step.step.check == "trpc")
         else:
             reader.expect(step.method)
         self._watching = self._abort is not None or step.stream is not None or engine.read_bytes_per_s is not None
@@ -287,12 +287,13 @@ class Client(asyncio.Protocol):
         ):
             self._abandon()
             return True
-        if stream is not None and stream.events is not None and cast(FullReader, self.reader).events >= stream.events:
-            self._stream_over()
-            return True
         if complete:
+            # Before the events are looked at: who has read a response to its end does not hang up on it.
             self._cancel_timer()
             return stream is not None and self._stream_ended(stream)
+        if stream is not None and self._has_seen_enough(stream):
+            self._stream_over()
+            return True
         if engine.read_bytes_per_s is not None and self.transport is not None:
             transport = self.transport
             transport.pause_reading()
@@ -329,10 +330,14 @@ class Client(asyncio.Protocol):
         if self.step.stream is None or not self._stream_ended(self.step.stream):
             self._finish(perf_counter_ns())
 
+    def _has_seen_enough(self, stream: Stream) -> bool:
+        reader = cast(FullReader, self.reader)
+        return stream.events is not None and (reader.events >= stream.events or reader.stream_error is not None)
+
     def _stream_ended(self, stream: Stream) -> bool:
         """A stream is over.  True when it was an error, which is dealt with here."""
         reader = cast(FullReader, self.reader)
-        if reader.status >= 400 or stream.events is None or reader.events >= stream.events:
+        if reader.status >= 400 or stream.events is None or self._has_seen_enough(stream):
             return False
         if not reader.keep_alive:
             self.hang_up()
@@ -413,7 +418,9 @@ class Client(asyncio.Protocol):
     def _lost_while_waiting(self, error: Exception | None) -> None:
         reader = self.reader
         if reader.feed_eof():
-            self._finish(perf_counter_ns())
+            stream = self.step.stream
+            if stream is None or not self._stream_ended(stream):
+                self._finish(perf_counter_ns())
         elif reader.started:
             self._end_failed("truncated", f"the connection ended within the response ({error or 'end of file'})")
         elif self._on_this_connection > 1 and self.step.idempotent and not self._retried:

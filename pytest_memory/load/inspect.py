@@ -25,7 +25,13 @@ class ResponseRejected(Exception):
 
 def judge_response(step: Step, reader: FullReader) -> None:
     """Raise ResponseRejected when the body holds an error that the status does not show."""
-    if step.check == "trpc" and reader.keep_body and reader.status < 400:
+    if step.check != "trpc" or reader.status >= 400:
+        return
+    if step.stream is not None:
+        wanted = step.stream.events
+        if reader.stream_error is not None and (wanted is None or reader.events < wanted):
+            raise ResponseRejected("trpc", _stream_error(reader.stream_error))
+    elif reader.keep_body:
         body = reader.body()
         if b'"error"' in body and (message := trpc_error(body)) is not None:
             raise ResponseRejected("trpc", message)
@@ -39,11 +45,21 @@ def trpc_error(body: bytes) -> str | None:
         return None
     for one in answer if isinstance(answer, list) else [answer]:
         if isinstance(one, dict) and "error" in one:
-            error = one["error"]
-            # superjson and other transformers wrap the error once more.
-            inner = error.get("json", error) if isinstance(error, dict) else error
-            return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+            return _message(one["error"])
     return None
+
+
+def _message(error: Any) -> str:
+    # superjson and other transformers wrap the error once more.
+    inner = error.get("json", error) if isinstance(error, dict) else error
+    return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+
+
+def _stream_error(data: bytes) -> str:
+    try:
+        return _message(json.loads(data))
+    except ValueError:
+        return data[:200].decode("utf-8", "replace").strip()
 
 
 def save_values(saves: Sequence[Save], reader: FullReader) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.messages import Abort, Flow, Save, Stage, Step, Stream
@@ -284,5 +285,39 @@ def test_the_loss_of_a_connection_is_not_taken_for_that_of_the_one_before() -> N
 
         assert sum(outcome.errors.values()) == 1
         assert "timeout" not in outcome.errors
+
+    asyncio.run(scenario())
+
+
+EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+ONE_EVENT = b"8\r\ndata: 1\n\r\n1\r\n\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        EVENT_STREAM + b"connection: close\r\n\r\ndata: 1\n\n",
+        EVENT_STREAM + b"transfer-encoding: chunked\r\n\r\n" + ONE_EVENT,
+    ],
+    ids=["ended by close", "chunked"],
+)
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_a_stream_that_ends_is_judged_by_its_events(answer: bytes, wanted: int) -> None:
+    """In one piece, so that its end is there when its events are looked at."""
+
+    async def scenario() -> None:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            if b"chunked" in answer:
+                writer.write(answer + b"0\r\n\r\n")
+            else:
+                writer.write(answer)
+                writer.close()
+
+        async with serving(serve) as app:
+            steps = [step(stream=Stream(events=wanted))]
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=3), steps=steps))
+
+        assert outcome.errors == ({} if wanted == 1 else {"stream": 3})
+        assert outcome.requests == 3
 
     asyncio.run(scenario())
