@@ -308,8 +308,8 @@ class Client(asyncio.Protocol):
         """Hang up on purpose: an ended request, and no error."""
         if not self.busy:
             return
-        self._cancel_timer()
         self.hang_up()
+        self.engine.refused_since_ns = 0  # there was a connection
         self.step.counts.requests += 1
         self.engine.aborted += 1
         self.busy = False
@@ -320,13 +320,10 @@ class Client(asyncio.Protocol):
         """Enough of a stream was seen: leave it, as a browser tab that is closed."""
         if not self.busy:
             return
-        self._cancel_timer()
-        reader = cast(FullReader, self.reader)
-        if not reader.answering:
-            self.hang_up()
+        self.hang_up()
+        if not self.reader.answering:
             self._end_failed("stream", "no response before it was time to leave")
             return
-        self.hang_up()
         if self.step.stream is None or not self._stream_ended(self.step.stream):
             self._finish(perf_counter_ns())
 
@@ -469,6 +466,10 @@ class Client(asyncio.Protocol):
     def in_flow(self) -> bool:
         """Whether the next request is a later step of what this client has begun."""
         return self._flow is not None and self._position + 1 < len(self._flow.steps)
+
+    def start_over(self) -> None:
+        """Begin a flow with the next request."""
+        self._flow = None
 
     @property
     def is_closing(self) -> bool:

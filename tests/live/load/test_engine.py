@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
+from pytest_memory.load.engine import Engine
 from pytest_memory.load.messages import Abort, Flow, Save, Stage, Step, Stream
 
 
@@ -319,5 +320,48 @@ def test_a_stream_that_ends_is_judged_by_its_events(answer: bytes, wanted: int) 
 
         assert outcome.errors == ({} if wanted == 1 else {"stream": 3})
         assert outcome.requests == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_stage_begins_its_sequences_at_their_first_step() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            stages = [Stage(concurrency=1, requests=3, measured=False), Stage(concurrency=1, iterations=2)]
+            steps = [step("GET", "/1"), step("GET", "/2")]
+            outcome = await run_job(make_job(app.port, *stages, steps=steps))
+
+        paths = [head.split()[1] for head in app.heads]
+        assert paths == [b"/1", b"/2", b"/1"] + [b"/1", b"/2"] * 2
+        assert outcome.errors == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_redirect_that_leads_nowhere_ends_its_request() -> None:
+    async def scenario() -> None:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 302 Found\r\nlocation: http://[bad/\r\ncontent-length: 0\r\n\r\n")
+
+        async with serving(serve) as app:
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=2), max_redirects=5))
+
+        assert outcome.errors == {"redirect": 2}
+
+    asyncio.run(scenario())
+
+
+def test_an_app_that_lets_itself_be_hung_up_on_is_not_refusing() -> None:
+    """Two short restarts, and nothing but aborted requests between them, are no dead app."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            job = make_job(app.port, Stage(concurrency=1, requests=2), abort=Abort(share=1.0, at="response"))
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            engine.still_refused()
+            assert engine.refused_since_ns
+            await asyncio.wait_for(engine.run(), 10)
+
+        assert engine.refused_since_ns == 0
 
     asyncio.run(scenario())
