@@ -60,6 +60,7 @@ FLOORS = {
     "pytest_memory.cdp.protocol": 2,
     "pytest_memory.load": 5,
     "pytest_memory.load.compile": 2,
+    "pytest_memory.load.events": 2,
     "pytest_memory.load.inspect": 2,
     "pytest_memory.load.jobs": 2,
     "pytest_memory.load.har": 2,

@@ -144,7 +144,7 @@ class Client(asyncio.Protocol):
         reader = self.reader
         self._response_bytes = 0
         if step.full:
-            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None)
+            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None, trpc=step.step.check == "trpc")
         else:
             reader.expect(step.method)
         self._watching = self._abort is not None or step.stream is not None or engine.read_bytes_per_s is not None
@@ -157,8 +157,9 @@ class Client(asyncio.Protocol):
             self.started_ns = now
         engine.bytes_sent += len(payload)
         # An event loop may put a write off until all that is ready was served, and the wait would be measured as
-        # the app's: small requests go straight to the socket.
-        if self._fd >= 0 and len(payload) <= DIRECT_WRITE_BYTES:
+        # the app's: small requests go straight to the socket.  Unless an upload that was answered before it was
+        # sent still waits in the transport: they would land in the middle of it.
+        if self._fd >= 0 and len(payload) <= DIRECT_WRITE_BYTES and not transport.get_write_buffer_size():
             try:
                 payload = payload[write(self._fd, payload) :]
             except OSError:
@@ -286,12 +287,13 @@ class Client(asyncio.Protocol):
         ):
             self._abandon()
             return True
-        if stream is not None and stream.events is not None and cast(FullReader, self.reader).events >= stream.events:
-            self._stream_over()
-            return True
         if complete:
+            # Before the events are looked at: who has read a response to its end does not hang up on it.
             self._cancel_timer()
             return stream is not None and self._stream_ended(stream)
+        if stream is not None and self._has_seen_enough(stream):
+            self._stream_over()
+            return True
         if engine.read_bytes_per_s is not None and self.transport is not None:
             transport = self.transport
             transport.pause_reading()
@@ -306,8 +308,8 @@ class Client(asyncio.Protocol):
         """Hang up on purpose: an ended request, and no error."""
         if not self.busy:
             return
-        self._cancel_timer()
         self.hang_up()
+        self.engine.refused_since_ns = 0  # there was a connection
         self.step.counts.requests += 1
         self.engine.aborted += 1
         self.busy = False
@@ -318,20 +320,21 @@ class Client(asyncio.Protocol):
         """Enough of a stream was seen: leave it, as a browser tab that is closed."""
         if not self.busy:
             return
-        self._cancel_timer()
-        reader = cast(FullReader, self.reader)
-        if not reader.answering:
-            self.hang_up()
+        self.hang_up()
+        if not self.reader.answering:
             self._end_failed("stream", "no response before it was time to leave")
             return
-        self.hang_up()
         if self.step.stream is None or not self._stream_ended(self.step.stream):
             self._finish(perf_counter_ns())
+
+    def _has_seen_enough(self, stream: Stream) -> bool:
+        reader = cast(FullReader, self.reader)
+        return stream.events is not None and (reader.events >= stream.events or reader.stream_error is not None)
 
     def _stream_ended(self, stream: Stream) -> bool:
         """A stream is over.  True when it was an error, which is dealt with here."""
         reader = cast(FullReader, self.reader)
-        if reader.status >= 400 or stream.events is None or reader.events >= stream.events:
+        if reader.status >= 400 or stream.events is None or self._has_seen_enough(stream):
             return False
         if not reader.keep_alive:
             self.hang_up()
@@ -412,7 +415,9 @@ class Client(asyncio.Protocol):
     def _lost_while_waiting(self, error: Exception | None) -> None:
         reader = self.reader
         if reader.feed_eof():
-            self._finish(perf_counter_ns())
+            stream = self.step.stream
+            if stream is None or not self._stream_ended(stream):
+                self._finish(perf_counter_ns())
         elif reader.started:
             self._end_failed("truncated", f"the connection ended within the response ({error or 'end of file'})")
         elif self._on_this_connection > 1 and self.step.idempotent and not self._retried:
@@ -430,7 +435,9 @@ class Client(asyncio.Protocol):
         self._fd = -1
         if transport is not None:
             self._expected_losses += 1
-            transport.close()
+            # What was answered before it was sent need not be sent any more, and would keep the old connection for
+            # longer than the next one may last: a loss does not say of which it is.
+            transport.abort() if transport.get_write_buffer_size() else transport.close()
 
     def hang_up(self) -> None:
         """Drop the connection, whatever is under way on it."""
@@ -459,6 +466,10 @@ class Client(asyncio.Protocol):
     def in_flow(self) -> bool:
         """Whether the next request is a later step of what this client has begun."""
         return self._flow is not None and self._position + 1 < len(self._flow.steps)
+
+    def start_over(self) -> None:
+        """Begin a flow with the next request."""
+        self._flow = None
 
     @property
     def is_closing(self) -> bool:

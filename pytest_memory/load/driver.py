@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +95,8 @@ class Driver:
             replace(settings, workers=1),
             run_id=0,
             addresses=addresses,
-            tls=self.tls(work.origin),
+            # Users of a locustfile have their own ways with certificates.
+            tls=self.usable_tls(work.origin) if work.flows else self.tls(work.origin),
             first_number=self.next_number,
         )
         stage = settings.stages[-1]
@@ -180,6 +181,29 @@ class Driver:
             client_cert=None if cert is None else str(Path(cert).resolve()),
             client_key=None if key is None else str(Path(key).resolve()),
         )
+
+    def usable_tls(self, origin: Origin) -> Tls | None:
+        """As `tls`, for who cannot report that a certificate file is of no use: LoadError here and now."""
+        from pytest_memory.load.tls import make_tls_context
+
+        tls = self.tls(origin)
+        if tls is None:
+            return None
+        try:
+            make_tls_context(tls)
+        except OSError as error:  # includes ssl.SSLError
+            files = ", ".join(file for file in (tls.ca_file, tls.client_cert, tls.client_key) if file is not None)
+            raise LoadError(
+                f"{origin} cannot be loaded: the certificates in {files} cannot be used: {error}",
+                slug="load-target",
+                hint=_HINTS["tls"],
+            ) from error
+        return tls
+
+    def refuse_public(self, origin: Origin) -> None:
+        """ConfigError for an origin that may not be loaded; one that cannot be found is left to who connects."""
+        with suppress(LoadError):
+            self._resolve(origin)
 
     def stop(self) -> None:
         """Stop the run that is under way.  May be called from any thread."""

@@ -214,6 +214,9 @@ class Engine:
         # An arrival is a whole flow; so is a permit when iterations are what is counted.
         several_steps = any(len(flow.steps) > 1 for flow in self._flows)
         self._whole_flows = several_steps and (self.is_open_model or stage.iterations is not None)
+        for client in self.clients:
+            # The stage before may have ended in the middle of a flow; what is counted here are whole ones.
+            client.start_over()
         if stage.duration_s is not None:
             margin_s = LOOP_TIMER_S if self.is_open_model else 0.0
             gate = self.loop.call_later(stage.duration_s + margin_s, self._time_is_up)

@@ -304,7 +304,8 @@ class LoadGenerator:
             settings,
             base_url=self.base_url,
             shared=self._shared,
-            tls=self._driver.tls(origin),
+            tls=self._driver.usable_tls(origin),
+            refuse_public=self._driver.refuse_public,
             first_number=self._driver.next_number,
         )
         return self._driver.drive_scenario(run, origin, label, settings, self._progress(options))

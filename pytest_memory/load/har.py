@@ -63,7 +63,13 @@ def _requests(text: str | bytes, where: str) -> Iterator[Mapping[str, Any]]:
         request = entry.get("request") if isinstance(entry, dict) else None
         if not isinstance(request, dict) or not isinstance(request.get("url"), str):
             raise LoadError(f"{where} has no request URL in entry {index}; expected one", slug="load-har")
-        parts = urlsplit(request["url"])
+        try:
+            parts = urlsplit(request["url"])
+        except ValueError as error:
+            raise LoadError(
+                f"{where} has the request URL {request['url']!r} in entry {index}, which is none ({error})",
+                slug="load-har",
+            ) from None
         if parts.scheme not in ("http", "https"):
             continue  # data:, blob:, ws:, chrome-extension:
         origin = origin or (parts.scheme, parts.netloc)

@@ -13,6 +13,11 @@ from pytest_memory.load.wire import FullReader
 
 _PATH_STEP = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d+)\]|\[\"([^\"]+)\"\]|\['([^']+)'\]")
 
+# What a path may hold, percent signs of what is quoted already among them.
+_UNQUOTED = "/%:@!$&'()*+,;=~-._"
+# Browsers leave these in a query, too.
+_UNQUOTED_IN_QUERIES = _UNQUOTED + "?[]{}|\\^`"
+
 
 class ResponseRejected(Exception):
     """A response that is an error although HTTP does not say so.  ``kind`` is what it is counted as."""
@@ -25,7 +30,13 @@ class ResponseRejected(Exception):
 
 def judge_response(step: Step, reader: FullReader) -> None:
     """Raise ResponseRejected when the body holds an error that the status does not show."""
-    if step.check == "trpc" and reader.keep_body and reader.status < 400:
+    if step.check != "trpc" or reader.status >= 400:
+        return
+    if step.stream is not None:
+        wanted = step.stream.events
+        if reader.stream_error is not None and (wanted is None or reader.events < wanted):
+            raise ResponseRejected("trpc", _stream_error(reader.stream_error))
+    elif reader.keep_body:
         body = reader.body()
         if b'"error"' in body and (message := trpc_error(body)) is not None:
             raise ResponseRejected("trpc", message)
@@ -39,11 +50,21 @@ def trpc_error(body: bytes) -> str | None:
         return None
     for one in answer if isinstance(answer, list) else [answer]:
         if isinstance(one, dict) and "error" in one:
-            error = one["error"]
-            # superjson and other transformers wrap the error once more.
-            inner = error.get("json", error) if isinstance(error, dict) else error
-            return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+            return _message(one["error"])
     return None
+
+
+def _message(error: Any) -> str:
+    # superjson and other transformers wrap the error once more.
+    inner = error.get("json", error) if isinstance(error, dict) else error
+    return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+
+
+def _stream_error(data: bytes) -> str:
+    try:
+        return _message(json.loads(data))
+    except ValueError:
+        return data[:200].decode("utf-8", "replace").strip()
 
 
 def save_values(saves: Sequence[Save], reader: FullReader) -> dict[str, object]:
@@ -113,12 +134,17 @@ def redirect_target(status: int, location: str, payload: bytes) -> tuple[str, by
     lines = head.split(b"\r\n")
     host = next((line[5:].strip().decode("latin-1") for line in lines if line.lower().startswith(b"host:")), "")
     method, old = (part.decode("latin-1") for part in lines[0].split(b" ")[:2])
-    target = urlsplit(urljoin(f"http://{host}{old}", location))
+    try:
+        target = urlsplit(urljoin(f"http://{host}{old}", location))
+    except ValueError as error:
+        raise ResponseRejected("redirect", f"a redirect to {location!r}, which is no URL ({error})") from None
     if target.netloc and target.netloc != host:
         raise ResponseRejected("redirect", f"a redirect to another host, {location!r}")
     if status == 303 or (status in (301, 302) and method == "POST"):
         method, body = ("HEAD" if method == "HEAD" else "GET"), b""
-    path = quote(target.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{target.query}" if target.query else "")
+    path = quote(target.path or "/", safe=_UNQUOTED)
+    if target.query:
+        path += "?" + quote(target.query, safe=_UNQUOTED_IN_QUERIES)
     dropped = (b"content-length:", b"cookie:") if body else (b"content-length:", b"cookie:", b"content-type:")
     kept = [line for line in lines[1:] if not line.lower().startswith(dropped)]
     first = f"{method} {path} HTTP/1.1".encode("latin-1", "replace")

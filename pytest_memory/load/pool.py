@@ -153,7 +153,8 @@ class WorkerPool:
             self._workers.append(WorkerProcess(self._messages))
         self._busy = self._workers[: len(jobs)]
         position = {worker: index for index, worker in enumerate(self._busy)}
-        silence_s = SILENCE_S + max(job.interval_s for job in jobs)
+        # Nothing is reported before there is a connection, and each address may take a timeout to give none.
+        silence_s = SILENCE_S + max(job.interval_s + job.timeout_s * len(job.addresses) for job in jobs)
         finished = False
         try:
             for worker, job in zip(self._busy, jobs):

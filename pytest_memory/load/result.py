@@ -277,9 +277,29 @@ class LoadResult:
         return self.stats.latency.p50_s
 
     @property
+    def p75_s(self) -> float:
+        """75th percentile of response time in seconds."""
+        return self.stats.latency.p75_s
+
+    @property
+    def p90_s(self) -> float:
+        """90th percentile of response time in seconds."""
+        return self.stats.latency.p90_s
+
+    @property
+    def p95_s(self) -> float:
+        """95th percentile of response time in seconds."""
+        return self.stats.latency.p95_s
+
+    @property
     def p99_s(self) -> float:
         """99th percentile of response time in seconds."""
         return self.stats.latency.p99_s
+
+    @property
+    def p999_s(self) -> float:
+        """99.9th percentile of response time in seconds."""
+        return self.stats.latency.p999_s
 
     @property
     def max_s(self) -> float:

@@ -20,6 +20,8 @@ from typing import Any
 
 import httpx
 
+from pytest_memory.errors import ConfigError
+from pytest_memory.load.compile import Origin, origin_of
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.messages import Done, Interval, Stage, TargetCounts, Tls
 from pytest_memory.load.plan import Settings
@@ -68,14 +70,31 @@ class _Counts:
         self.first_error = self.first_error or (f"{kind}: {detail}" if detail else kind)
 
 
+class _Hosts:
+    """Where a scenario goes by whole URLs and redirects, looked at once each: public hosts need to be allowed."""
+
+    def __init__(self, refuse_public: Callable[[Origin], None]) -> None:
+        self._refuse_public = refuse_public
+        self._admitted: set[Origin] = set()
+
+    async def check(self, url: httpx.URL) -> None:
+        """ConfigError for a host that may not be loaded."""
+        origin = origin_of(url)
+        if origin not in self._admitted:
+            await asyncio.to_thread(self._refuse_public, origin)
+            self._admitted.add(origin)
+
+
 class _CountingTransport(httpx.AsyncBaseTransport):
     """Counts what passes: a request ends when its response has been read, or given up."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, counts: Callable[[], _Counts]) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, counts: Callable[[], _Counts], hosts: _Hosts) -> None:
         self._inner = inner
         self._counts = counts
+        self._hosts = hosts
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await self._hosts.check(request.url)
         started = perf_counter_ns()
         try:
             response = await self._inner.handle_async_request(request)
@@ -135,6 +154,7 @@ class ScenarioRun:
         base_url: str | None,
         shared: Mapping[str, Any],
         tls: Tls | None,
+        refuse_public: Callable[[Origin], None],
         first_number: int,
     ) -> None:
         self._scenario = scenario
@@ -144,6 +164,7 @@ class ScenarioRun:
         self._shared = {name: value for name, value in shared.items() if value is not None}
         # Made once: reading the system's authorities takes longer than most requests.
         self._tls = False if tls is None else make_tls_context(tls)
+        self._hosts = _Hosts(refuse_public)
         self._number = first_number
         self._messages: queue.SimpleQueue[Interval | Done | BaseException] = queue.SimpleQueue()
         self._counts = _Counts()
@@ -238,7 +259,7 @@ class ScenarioRun:
 
     async def _iterate(self, number: int) -> None:
         """One user who comes, with a client that has neither cookies nor connections yet, and goes."""
-        transport = _CountingTransport(httpx.AsyncHTTPTransport(verify=self._tls), lambda: self._counts)
+        transport = _CountingTransport(httpx.AsyncHTTPTransport(verify=self._tls), lambda: self._counts, self._hosts)
         self._active += 1
         try:
             async with httpx.AsyncClient(
@@ -247,6 +268,12 @@ class ScenarioRun:
                 await (self._scenario(client, number) if self._takes_number else self._scenario(client))
         except httpx.TransportError:
             pass  # counted where it happened
+        except ConfigError:
+            raise  # a host that may not be loaded: no more of it
+        except httpx.HTTPStatusError as error:
+            # From `raise_for_status`: statuses of 400 and above are counted as such.
+            if error.response.status_code < 400:
+                self._counts.failed("scenario", f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - whatever the user's function raises is a failed iteration
             self._counts.failed("scenario", f"{type(error).__name__}: {error}")
         finally:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from pytest_memory.load.events import EventCounter
+
 if TYPE_CHECKING:
     import httpx
 
@@ -188,9 +190,9 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         if 100 <= self.status < 200 and self.status != 101:
-            # An informational response: the real one follows.
+            # An informational response: the real one follows.  `_head` stays, the beginning of the real one may
+            # come with the end of this one; `_last_head` skips it.
             self._head_done = False
-            self._head = b""
             return
         self.complete = True
 
@@ -198,28 +200,38 @@ class ResponseReader:
 class FullReader(ResponseReader):
     """A reader that keeps headers (names lower-case) and body, or counts the events of a stream."""
 
-    __slots__ = ("_body_bytes", "_event_tail", "body_parts", "events", "header_pairs", "keep_body")
+    __slots__ = ("_body_bytes", "body_parts", "header_pairs", "keep_body", "stream")
 
     def __init__(self) -> None:
         self.keep_body = True
         super().__init__()
 
-    def expect(self, method: str, *, keep_body: bool = True) -> None:
-        """As for the lean reader; with ``keep_body`` False the body's server-sent events are counted instead."""
+    def expect(self, method: str, *, keep_body: bool = True, trpc: bool = False) -> None:
+        """As for the lean reader; with ``keep_body`` False the body's server-sent events (with ``trpc``: those of a
+        subscription) are counted instead."""
         super().expect(method)
         self.keep_body = keep_body
         self.header_pairs: list[tuple[str, str]] = []
         self.body_parts: list[bytes] = []
         self._body_bytes = 0
-        self._event_tail = b""
-        self.events = 0
+        self.stream = EventCounter(trpc=trpc) if not keep_body else None
+
+    @property
+    def events(self) -> int:
+        """How many events the stream had so far."""
+        return self.stream.count if self.stream is not None else 0
+
+    @property
+    def stream_error(self) -> bytes | None:
+        """The error that ended a stream of tRPC."""
+        return self.stream.error if self.stream is not None else None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.header_pairs.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_body(self, data: bytes) -> None:
-        if not self.keep_body:
-            self.events += self._count_events(data)
+        if self.stream is not None:
+            self.stream.feed(data)
         elif self._body_bytes <= MAX_KEPT_BODY_BYTES:
             self._body_bytes += len(data)
             self.body_parts.append(data)
@@ -228,16 +240,6 @@ class FullReader(ResponseReader):
         if 100 <= self.status < 200 and self.status != 101:
             self.header_pairs = []
         super().on_message_complete()
-
-    def _count_events(self, data: bytes) -> int:
-        # An event ends with an empty line; a line may end with LF, CRLF or CR.
-        text = (self._event_tail + data).replace(b"\r\n", b"\n")
-        self._event_tail = text[-1:] if text.endswith((b"\n", b"\r")) else b""
-        text = text.replace(b"\r", b"\n")
-        count = text.count(b"\n\n")
-        if text.endswith(b"\n\n"):
-            self._event_tail = b""
-        return count
 
     def header(self, name: str) -> str | None:
         """The first value of a header, or None."""

@@ -75,6 +75,7 @@ const routes = {
   '/redirect': (req, res) => { res.writeHead(302, { location: '/health' }); res.end(); },
   '/loop': (req, res) => { res.writeHead(302, { location: '/loop' }); res.end(); },
   '/elsewhere': (req, res) => { res.writeHead(302, { location: 'http://192.0.2.1/' }); res.end(); },
+  '/far-away': (req, res) => { res.writeHead(302, { location: 'http://192.5.6.30/' }); res.end(); },
   '/login': (req, res, body) => json(res, 200, { session: { token: `t-${JSON.parse(body).user}` }, id: 7 }, { 'set-cookie': 'sid=s1; Path=/; HttpOnly' }),
   '/me': (req, res) => json(res, /^Bearer t-/.test(req.headers.authorization || '') && /sid=s1/.test(req.headers.cookie || '') ? 200 : 401, {}),
   '/echo': (req, res, body) => { counts.last = { method: req.method, url: req.url, headers: req.headers, body }; json(res, 200, {}); },

@@ -52,6 +52,14 @@ const router = t.router({
   ticks: major >= 11
     ? t.procedure.subscription((opts) => ticks(opts.signal))
     : t.procedure.subscription(observed),
+  // Those of version 11 that end by themselves.
+  ...(major >= 11 && {
+    breaks: t.procedure.subscription(async function* () {
+      yield 1;
+      throw new TRPCError({ code: 'BAD_REQUEST', message: 'no more ticks' });
+    }),
+    yieldsOne: t.procedure.subscription(async function* () { yield 1; }),
+  }),
 });
 
 const handler = createHTTPHandler({

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from pytest_memory.load.engine import Engine
@@ -73,6 +73,19 @@ def nobody() -> Iterator[tuple[str, int]]:
     """An address that refuses connections."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
+        yield held.getsockname()
+
+
+@contextmanager
+def black_hole() -> Iterator[tuple[str, int]]:
+    """An address that neither takes nor refuses connections: its queue is full."""
+    with socket.socket() as held, ExitStack() as queued:
+        held.bind(("127.0.0.1", 0))
+        held.listen(0)
+        for _ in range(4):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(held.getsockname())
         yield held.getsockname()
 
 

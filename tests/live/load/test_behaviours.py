@@ -200,6 +200,31 @@ def test_a_scenario_that_raises_is_an_error(load: LoadGenerator) -> None:
     assert result.first_error == "scenario: RuntimeError: not what was expected"
 
 
+def test_a_status_that_a_scenario_raises_for_is_one_error(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        (await client.get("/error")).raise_for_status()  # type: ignore[attr-defined]
+
+    result = load.scenario(visit, iterations=4)
+
+    assert (result.requests, result.errors_by_kind) == (4, {"http-500": 4})
+
+
+def test_a_redirect_that_a_scenario_raises_for_is_an_error(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        (await client.get("/elsewhere")).raise_for_status()  # type: ignore[attr-defined]
+
+    assert load.scenario(visit, iterations=4).errors_by_kind == {"scenario": 4}
+
+
+@pytest.mark.parametrize("path", ["http://192.5.6.30/", "/far-away"])
+def test_a_scenario_does_not_lead_to_a_public_host(load: LoadGenerator, path: str) -> None:
+    async def visit(client: object) -> None:
+        await client.get(path, follow_redirects=True, timeout=0.2)  # type: ignore[attr-defined]
+
+    with pytest.raises(ConfigError, match=r"config-public-target.*192\.5\.6\.30"):
+        load.scenario(visit, iterations=1)
+
+
 def test_a_scenario_that_fails_the_test_fails_the_test(load: LoadGenerator) -> None:
     async def visit(client: object) -> None:
         pytest.fail("no good")

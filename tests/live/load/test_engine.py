@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import msgspec
+import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
-from pytest_memory.load.messages import Abort, Save, Stage, Stream
+from pytest_memory.load.engine import Engine
+from pytest_memory.load.messages import Abort, Flow, Save, Stage, Step, Stream
 
 
 def test_who_thinks_at_the_end_of_a_stage_is_begun_once_in_the_next() -> None:
@@ -209,5 +214,154 @@ def test_answers_that_are_rejected_are_answers() -> None:
 
         assert outcome.errors == {"save": 20}
         assert outcome.done.stopped_early is None
+
+    asyncio.run(scenario())
+
+
+UPLOAD_BYTES = 16_000_000  # more than sockets buffer
+
+
+def upload() -> Step:
+    """A large upload that is refused."""
+    head = [b"POST /up HTTP/1.1\r\nhost: app\r\n"]
+    return Step(target=0, method="POST", head=head, body=[b"x" * UPLOAD_BYTES], expect=[413])
+
+
+@asynccontextmanager
+async def refusing_uploads(close: bool, seen: list[bytes]) -> AsyncIterator[int]:
+    """A port whose app refuses an upload as soon as it has the head.  Then it reads the body, or with ``close``
+    nothing more; a request to /drop is not answered."""
+    refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n" + (b"connection: close\r\n\r\n" if close else b"\r\n")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen.append(head.split(b"\r\n")[0])
+                if head.startswith(b"POST /up"):
+                    writer.write(refusal)
+                    await writer.drain()
+                    if close:
+                        await asyncio.sleep(60)
+                    seen.append((await reader.readexactly(UPLOAD_BYTES)).strip(b"x"))
+                elif b"/drop" in head:
+                    return
+                else:
+                    writer.write(OK)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def test_a_request_waits_for_the_rest_of_an_upload_that_was_answered_early() -> None:
+    async def scenario() -> None:
+        seen: list[bytes] = []
+        async with refusing_uploads(close=False, seen=seen) as port:
+            steps = [upload(), step("GET", "/small")]
+            outcome = await run_job(make_job(port, Stage(concurrency=1, requests=4), steps=steps))
+
+        assert outcome.errors == {}
+        assert seen == [b"POST /up HTTP/1.1", b"", b"GET /small HTTP/1.1"] * 2
+
+    asyncio.run(scenario())
+
+
+def test_the_loss_of_a_connection_is_not_taken_for_that_of_the_one_before() -> None:
+    """An upload that nobody reads must not keep the connection of before, which is expected to end, open."""
+
+    async def scenario() -> None:
+        seen: list[bytes] = []
+        async with refusing_uploads(close=True, seen=seen) as port:
+            job = make_job(port, Stage(concurrency=1, requests=3), timeout_s=2.0)
+            steps = [upload(), step("POST", "/drop"), step("GET", "/small")]
+            job = msgspec.structs.replace(job, flows=[Flow(steps=[one]) for one in steps], order=[0, 1, 2])
+            outcome = await run_job(job)
+
+        assert sum(outcome.errors.values()) == 1
+        assert "timeout" not in outcome.errors
+
+    asyncio.run(scenario())
+
+
+EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+ONE_EVENT = b"8\r\ndata: 1\n\r\n1\r\n\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        EVENT_STREAM + b"connection: close\r\n\r\ndata: 1\n\n",
+        EVENT_STREAM + b"transfer-encoding: chunked\r\n\r\n" + ONE_EVENT,
+    ],
+    ids=["ended by close", "chunked"],
+)
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_a_stream_that_ends_is_judged_by_its_events(answer: bytes, wanted: int) -> None:
+    """In one piece, so that its end is there when its events are looked at."""
+
+    async def scenario() -> None:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            if b"chunked" in answer:
+                writer.write(answer + b"0\r\n\r\n")
+            else:
+                writer.write(answer)
+                writer.close()
+
+        async with serving(serve) as app:
+            steps = [step(stream=Stream(events=wanted))]
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=3), steps=steps))
+
+        assert outcome.errors == ({} if wanted == 1 else {"stream": 3})
+        assert outcome.requests == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_stage_begins_its_sequences_at_their_first_step() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            stages = [Stage(concurrency=1, requests=3, measured=False), Stage(concurrency=1, iterations=2)]
+            steps = [step("GET", "/1"), step("GET", "/2")]
+            outcome = await run_job(make_job(app.port, *stages, steps=steps))
+
+        paths = [head.split()[1] for head in app.heads]
+        assert paths == [b"/1", b"/2", b"/1"] + [b"/1", b"/2"] * 2
+        assert outcome.errors == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_redirect_that_leads_nowhere_ends_its_request() -> None:
+    async def scenario() -> None:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 302 Found\r\nlocation: http://[bad/\r\ncontent-length: 0\r\n\r\n")
+
+        async with serving(serve) as app:
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=2), max_redirects=5))
+
+        assert outcome.errors == {"redirect": 2}
+
+    asyncio.run(scenario())
+
+
+def test_an_app_that_lets_itself_be_hung_up_on_is_not_refusing() -> None:
+    """Two short restarts, and nothing but aborted requests between them, are no dead app."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            job = make_job(app.port, Stage(concurrency=1, requests=2), abort=Abort(share=1.0, at="response"))
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            engine.still_refused()
+            assert engine.refused_since_ns
+            await asyncio.wait_for(engine.run(), 10)
+
+        assert engine.refused_since_ns == 0
 
     asyncio.run(scenario())

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from support.apps import is_gone, wait_until
+from support.asyncio_app import black_hole
 from support.load_target import LoadTarget
 
 from pytest_memory.errors import LoadError
-from pytest_memory.load import LoadGenerator
+from pytest_memory.load import LoadGenerator, pool
 
 pytestmark = pytest.mark.node
 
@@ -147,6 +148,16 @@ def test_importing_the_package_is_light() -> None:
     script = f"import sys, pytest_memory.load; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full queue refuses connections elsewhere")
+def test_a_host_that_swallows_connections_is_no_dead_load_process(
+    load: LoadGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load.run("/health", requests=1)
+    monkeypatch.setattr(pool, "SILENCE_S", 1.0)
+    with black_hole() as (host, port), pytest.raises(LoadError, match=r"no connection to 127\.0\.0\.1"):
+        load.run(f"http://{host}:{port}/", requests=1, timeout="1500ms", interval="100ms")
 
 
 def test_the_load_process_does_not_import_what_it_does_not_need(load: LoadGenerator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
@@ -70,6 +71,22 @@ def test_an_unknown_certificate_is_a_clear_message(secure: LoadTarget) -> None:
 def test_an_authority_that_is_no_file_is_a_clear_message(secure: LoadTarget) -> None:
     with LoadGenerator(secure.url, verify="missing.pem") as load, pytest.raises(LoadError, match="cannot be loaded"):
         load.run("/health", requests=50)
+
+
+def test_scenarios_say_that_an_authority_is_no_file(secure: LoadTarget) -> None:
+    async def visit(client: object) -> None:
+        await client.get("/health")  # type: ignore[attr-defined]
+
+    with LoadGenerator(secure.url, verify="missing.pem") as load:
+        with pytest.raises(LoadError, match=r"load-target.*missing\.pem"):
+            load.scenario(visit, iterations=1)
+
+
+@pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed (pip install locust)")
+def test_locust_says_that_an_authority_is_no_file(secure: LoadTarget) -> None:
+    with LoadGenerator(secure.url, verify="missing.pem") as load:
+        with pytest.raises(LoadError, match=r"load-target.*missing\.pem"):
+            load.locust("/health", requests=5)
 
 
 def test_plain_http_to_a_tls_port_is_an_error(secure: LoadTarget) -> None:

@@ -178,6 +178,28 @@ def test_subscriptions_over_server_sent_events_are_left(start: Start, major: int
     assert wait_until(lambda: app.get("/counts")["listeners"] == 0)
 
 
+@pytest.mark.parametrize("variable", ["", "SUPERJSON"])
+def test_a_subscription_that_fails_is_an_error(start: Start, major: int, variable: str) -> None:
+    if major < 11:
+        pytest.skip("tRPC 10 has no server-sent events")
+    _, load = start(variable)
+
+    result = load.trpc("breaks", type="subscription", events=2, requests=4)
+
+    assert result.errors_by_kind == {"trpc": 4}
+    assert result.first_error == "trpc: no more ticks"
+    assert load.trpc("breaks", type="subscription", events=1, requests=4).ok
+
+
+def test_a_subscription_that_ends_too_early_is_an_error(start: Start, major: int) -> None:
+    if major < 11:
+        pytest.skip("tRPC 10 has no server-sent events")
+    _, load = start()
+
+    assert load.trpc("yieldsOne", type="subscription", events=1, requests=4).ok
+    assert load.trpc("yieldsOne", type="subscription", events=2, requests=4).errors_by_kind == {"stream": 4}
+
+
 def test_subscriptions_over_websockets_are_left(start: Start) -> None:
     app, load = start()
     before = app.get("/counts")["subscriptions"]

@@ -53,6 +53,13 @@ def test_placeholders_are_escaped_for_where_they_stand() -> None:
     assert f"\r\ncontent-length: {len(body)}\r\n" in text
 
 
+def test_what_every_request_carries_may_have_placeholders() -> None:
+    shared = {"headers": {"x-request": "{uuid}", "x-other": "{other}"}, "cookies": {"visitor": "{n}"}}
+    text = rendered(compile_one(url="/a", shared=shared), uuid="u-1")
+    assert "\r\nx-request: u-1\r\nx-other: {other}\r\n" in text
+    assert "\r\ncookie: visitor=7\r\n" in text
+
+
 def test_a_form_is_escaped_as_a_form() -> None:
     text = rendered(compile_one(url="/f", data={"a": "{uuid}"}), uuid="x & y")
     assert text.endswith("\r\n\r\na=x+%26+y")

@@ -82,6 +82,7 @@ def test_bodies(post: Any, content: bytes | None) -> None:
         ('{"log": {"entries": []}}', "no HTTP request"),
         ('{"log": {"entries": [5]}}', "no request URL in entry 0"),
         ('{"log": {"entries": [{"request": {}}]}}', "no request URL in entry 0"),
+        (har({"url": "http://[bad/"}), "the request URL 'http://\\[bad/' in entry 0, which is none"),
         (har({"url": "http://h/", "postData": {"text": "%%", "encoding": "base64"}}), "not base64"),
         ("[" * 100_000, "is not a HAR recording"),
     ],

@@ -86,6 +86,7 @@ REQUEST = b"POST /a/b?x=1 HTTP/1.1\r\nHost: h:1\r\nContent-Type: a/b\r\nX: y\r\n
         (307, "http://h:1/d e", b"POST /d%20e HTTP/1.1", b"ok"),
         (308, "?z", b"POST /a/b?z HTTP/1.1", b"ok"),
         (301, "/ü", b"GET /%C3%BC HTTP/1.1", b""),
+        (302, "/c?q=a b%20c&d[]=ü", b"GET /c?q=a%20b%20c&d[]=%C3%BC HTTP/1.1", b""),
     ],
 )
 def test_redirects(status: int, location: str, first: bytes, body: bytes) -> None:
@@ -102,6 +103,12 @@ def test_redirects(status: int, location: str, first: bytes, body: bytes) -> Non
 def test_other_hosts_are_not_followed(location: str) -> None:
     with pytest.raises(ResponseRejected, match="another host"):
         redirect_target(302, location, REQUEST)
+
+
+def test_a_location_that_is_no_url_is_an_error() -> None:
+    with pytest.raises(ResponseRejected, match="is no URL") as caught:
+        redirect_target(302, "http://[bad/", REQUEST)
+    assert caught.value.kind == "redirect"
 
 
 def test_a_redirect_of_a_redirect_goes_on_from_what_was_sent_last() -> None:

@@ -54,6 +54,8 @@ def test_intervals_add_up() -> None:
     assert result.errors_by_kind == {"http-500": 1}
     assert result.p50_s == pytest.approx(0.003, rel=1e-3)
     assert result.max_s == pytest.approx(0.1, rel=1e-3)
+    for name in ("p50_s", "p75_s", "p90_s", "p95_s", "p99_s", "p999_s"):
+        assert getattr(result, name) == getattr(result.latency, name)
     assert [(point.t_s, point.requests, point.errors) for point in result.stats.series] == [(1.0, 3, 0), (2.0, 2, 1)]
     assert result.stats.series[1].p99_s == pytest.approx(0.1, rel=1e-3)
     assert result.stats.bytes_received == 20

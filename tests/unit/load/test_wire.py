@@ -58,6 +58,14 @@ RESPONSES: dict[str, tuple[str, bytes, bool, int, bool, bytes]] = {
         True,
         b"ok",
     ),
+    "informational, then close with a length": (
+        "POST",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+        False,
+        200,
+        False,
+        b"hello",
+    ),
     "informational, then until the end": (
         "GET",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nrest",
@@ -134,6 +142,20 @@ def test_every_truncation_is_noticed(name: str) -> None:
         assert not (end and reader.feed(data[:end]))
         assert not reader.feed_eof(), f"cut at {end}"
         assert reader.started is (end > 0)
+
+
+@given(
+    name=st.sampled_from(sorted(name for name, row in RESPONSES.items() if not row[2])),
+    end=st.integers(1, 1000),
+    places=st.lists(st.integers(0, 1000), max_size=6),
+)
+@example(name="informational, then close with a length", end=103, places=[16])
+def test_every_truncation_is_noticed_in_pieces(name: str, end: int, places: list[int]) -> None:
+    method, data, _, _, _, _ = RESPONSES[name]
+    reader = ResponseReader()
+
+    assert not read(reader, method, cut(data[: end % len(data) or 1], places), eof=True)
+    assert reader.started
 
 
 @given(st.binary(min_size=1, max_size=200))
