@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_memory.errors import ConfigError
-from pytest_memory.spec import BY_MARKER, SCOPES, parse_count, parse_option, parse_seconds, suggest
+from pytest_memory.spec import BY_MARKER, SCOPES, parse_option, suggest
+from pytest_memory.values import parse_count, parse_seconds
 
 NODE_APP_KEYWORDS: dict[str, str] = {
     "cwd": "directory to start in (default: that of the test file)",

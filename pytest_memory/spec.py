@@ -16,6 +16,21 @@ from typing import Any, Literal
 
 from pytest_memory import units
 from pytest_memory.errors import ConfigError
+from pytest_memory.values import (
+    choice_of,
+    parse_count,
+    parse_count_limit,
+    parse_duration_ms,
+    parse_flag,
+    parse_growth_limit,
+    parse_inspector,
+    parse_interval,
+    parse_interval_ms,
+    parse_leak_rate,
+    parse_seconds,
+    parse_text,
+    parse_time_limit,
+)
 
 Source = Literal["default", "config file", "ini", "option", "environment", "marker", "call"]
 SOURCES: tuple[Source, ...] = ("default", "config file", "ini", "environment", "option", "marker", "call")
@@ -31,116 +46,6 @@ HEAP_GROWTH_WARNING_BYTES = 50_000_000
 RSS_GROWTH_WARNING_BYTES = 100_000_000
 GC_COUNT_WARNING = 100
 CRITICAL_FACTOR = 2  # critical begins at twice the warning threshold: 100 MB of heap, as in the suite
-
-
-# --- parsers of single values ---------------------------------------------------------------------------------
-
-
-def parse_text(value: object, what: str) -> str:
-    """Any non-empty string."""
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{what} is {value!r}; expected a non-empty text", slug="config-option")
-    return value
-
-
-def parse_count(value: object, what: str) -> int:
-    """A whole number of at least 1."""
-    try:
-        number = int(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else 0
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ConfigError(
-            f"{what} is {value!r}; expected a whole number of at least 1",
-            slug="config-unit",
-            hint="to count nothing, leave it out",
-        )
-    return number
-
-
-def parse_flag(value: object, what: str) -> bool:
-    """true/false, yes/no, on/off, 1/0."""
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off", ""):
-        return False
-    raise ConfigError(f"{what} is {value!r}; expected true or false", slug="config-option")
-
-
-def _choice(*choices: str) -> Callable[[object, str], str]:
-    def parse_choice(value: object, what: str) -> str:
-        if value not in choices:
-            raise ConfigError(f"{what} is {value!r}; expected one of {', '.join(choices)}", slug="config-option")
-        return str(value)
-
-    return parse_choice
-
-
-def parse_seconds(value: object, what: str) -> float:
-    """A duration, in seconds where it has no unit."""
-    return units.parse_duration(value, plain_unit="s", what=what)  # type: ignore[arg-type]
-
-
-def _duration_ms(value: object, what: str) -> float:
-    return units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
-
-
-def _interval(value: object, what: str, *, plain_unit: Literal["s", "ms"] = "s") -> float:
-    seconds = units.parse_duration(value, plain_unit=plain_unit, what=what)  # type: ignore[arg-type]
-    if seconds < 0.01:
-        raise ConfigError(
-            f"{what} is {value!r} ({seconds * 1000:g} ms); expected at least 10 ms",
-            slug="config-unit",
-            hint="sampling faster than every 10 ms measures the sampler",
-        )
-    return seconds
-
-
-def _interval_ms(value: object, what: str) -> float:
-    return _interval(value, what, plain_unit="ms")
-
-
-def _growth_limit(value: object, what: str) -> units.Limit:
-    limit = units.parse_limit(value, what=what)  # type: ignore[arg-type]
-    if limit.kind == "bytes_per_unit" and limit.per != "request":
-        raise ConfigError(
-            f'{what} is {value!r}, a rate per {limit.per}; expected one per request, such as "200B/request": growth '
-            "limits count requests alone",
-            slug="config-unit",
-            hint=f'leak tests count other units: no_leaks("100B/{limit.per}", unit="{limit.per}")',
-        )
-    return limit
-
-
-def _inspector(value: object, what: str) -> str:
-    from pytest_memory.node.spec import parse_attach  # here, for every pytest run of an environment imports this module
-
-    text = parse_text(value, what)
-    parse_attach(text, what=what)
-    return text
-
-
-def _time_limit(value: object, what: str) -> units.Limit:
-    seconds = units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
-    if seconds <= 0:
-        raise ConfigError(
-            f"{what} is {value!r}; expected a duration greater than zero",
-            slug="config-unit",
-            hint='every collection takes some time: allow what does not matter, such as "1ms"',
-        )
-    return units.Limit(kind="bytes", value=seconds, text=str(value))
-
-
-def _count_limit(value: object, what: str) -> units.Limit:
-    number = parse_count(value, what)
-    return units.Limit(kind="bytes", value=float(number), text=str(number))
-
-
-def _leak_rate(value: object, what: str) -> units.Limit:
-    return units.parse_rate(value, what=what)  # type: ignore[arg-type]
 
 
 # --- the table ------------------------------------------------------------------------------------------------
@@ -201,7 +106,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="inspector",
         metavar="HOST:PORT|ws://…",
-        parse=_inspector,
+        parse=parse_inspector,
         cli_flags=("--inspector",),
         tools=APP_TOOLS,
         help="attach to the inspector of an app already running instead of starting one",
@@ -209,7 +114,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="app_scope",
         metavar="SCOPE",
-        parse=_choice(*SCOPES),
+        parse=choice_of(*SCOPES),
         choices=SCOPES,
         default="function",
         help="how long one app process lives: function (a fresh process a test, the cleanest), module or session",
@@ -226,7 +131,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max_heap_growth",
         metavar="LIMIT",
-        parse=_growth_limit,
+        parse=parse_growth_limit,
         marker="max_heap_growth",
         cli_flags=("--max-heap-growth",),
         tools=JUDGING_TOOLS,
@@ -235,7 +140,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max_rss_growth",
         metavar="LIMIT",
-        parse=_growth_limit,
+        parse=parse_growth_limit,
         marker="max_rss_growth",
         cli_flags=("--max-rss-growth",),
         tools=JUDGING_TOOLS,
@@ -244,7 +149,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max_external_growth",
         metavar="LIMIT",
-        parse=_growth_limit,
+        parse=parse_growth_limit,
         marker="max_external_growth",
         cli_flags=("--max-external-growth",),
         tools=JUDGING_TOOLS,
@@ -253,7 +158,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max_gc_pause",
         metavar="DURATION",
-        parse=_time_limit,
+        parse=parse_time_limit,
         marker="max_gc_pause",
         cli_flags=("--max-gc-pause",),
         tools=JUDGING_TOOLS,
@@ -262,7 +167,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max_gc_count",
         metavar="N",
-        parse=_count_limit,
+        parse=parse_count_limit,
         marker="max_gc_count",
         cli_flags=("--max-gc-count",),
         tools=JUDGING_TOOLS,
@@ -271,7 +176,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="no_leaks",
         metavar="RATE",
-        parse=_leak_rate,
+        parse=parse_leak_rate,
         marker="no_leaks",
         cli_flags=("--no-leaks",),
         tools=("stress", "analyze"),
@@ -306,13 +211,13 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="interval",
         metavar="DURATION",
-        parse=_interval,
+        parse=parse_interval,
         default=1.0,
         config_key="monitor.interval",
-        config_parse=_interval_ms,
+        config_parse=parse_interval_ms,
         cli_flags=("-i", "--interval"),
         tools=("monitor", "stress", "analyze"),
-        cli_parse=_interval_ms,
+        cli_parse=parse_interval_ms,
         help="time between two samples, at least 10 ms",
     ),
     Option(
@@ -321,10 +226,10 @@ OPTIONS: tuple[Option, ...] = (
         parse=parse_seconds,
         default=60.0,
         config_key="monitor.duration",
-        config_parse=_duration_ms,
+        config_parse=parse_duration_ms,
         cli_flags=("-d", "--duration"),
         tools=("monitor",),
-        cli_parse=_duration_ms,
+        cli_parse=parse_duration_ms,
         help="how long a monitor runs that nobody stops",
     ),
     # load
@@ -344,10 +249,10 @@ OPTIONS: tuple[Option, ...] = (
         parse=parse_seconds,
         default=60.0,
         config_key="loadTest.duration",
-        config_parse=_duration_ms,
+        config_parse=parse_duration_ms,
         cli_flags=("-d", "--duration"),
         tools=("load", "stress", "analyze"),
-        cli_parse=_duration_ms,
+        cli_parse=parse_duration_ms,
         help="how long a load run lasts, where a call says neither duration nor requests",
     ),
     Option(
@@ -357,24 +262,29 @@ OPTIONS: tuple[Option, ...] = (
         default=0.0,
         cli_default=5.0,
         config_key="loadTest.rampUp",
-        config_parse=_duration_ms,
+        config_parse=parse_duration_ms,
         cli_flags=("-r", "--ramp-up"),
         tools=("load", "stress", "analyze"),
-        cli_parse=_duration_ms,
+        cli_parse=parse_duration_ms,
         help="time over which the connections are started one by one",
     ),
     # verdict and baseline
     Option(
         name="fail_on",
         metavar="LEVEL",
-        parse=_choice(*FAIL_ON_CHOICES),
+        parse=choice_of(*FAIL_ON_CHOICES),
         choices=FAIL_ON_CHOICES,
         default="critical",
         cli_flags=("--fail-on",),
         tools=JUDGING_TOOLS,
         help="what fails besides a broken limit: nothing more (critical), also a warning, or also what is inconclusive",
     ),
-    Option(name="baseline", metavar="FILE", parse=parse_text, help="compare with this baseline file, fail on a breach"),
+    Option(
+        name="baseline",
+        metavar="FILE",
+        parse=parse_text,
+        help="compare with this baseline file, fail on a breach",
+    ),
     Option(
         name="baseline_update",
         parse=parse_flag,
@@ -398,7 +308,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="baseline_tolerance",
         metavar="LIMIT",
-        parse=_growth_limit,
+        parse=parse_growth_limit,
         marker="memory_baseline",
         help='how far above its baseline a test may be ("10%%"; default: derived from the measured noise)',
     ),
@@ -415,7 +325,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="keep_snapshots",
         metavar="WHICH",
-        parse=_choice(*KEEP_CHOICES),
+        parse=choice_of(*KEEP_CHOICES),
         choices=KEEP_CHOICES,
         default="failed",
         help="which tests' heap snapshots are kept in the results directory: those of failed tests, or of all",
@@ -423,7 +333,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="snapshot_compression",
         metavar="HOW",
-        parse=_choice(*COMPRESSION_CHOICES),
+        parse=choice_of(*COMPRESSION_CHOICES),
         choices=COMPRESSION_CHOICES,
         default="none",
         cli_flags=("--compress",),
@@ -440,7 +350,10 @@ OPTIONS: tuple[Option, ...] = (
         help="write a standalone HTML report",
     ),
     Option(
-        name="comment", metavar="FILE.md", parse=parse_text, help="write a Markdown file for a pull request comment"
+        name="comment",
+        metavar="FILE.md",
+        parse=parse_text,
+        help="write a Markdown file for a pull request comment",
     ),
     Option(
         name="benchmark",

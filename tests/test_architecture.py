@@ -107,6 +107,7 @@ FLOORS = {
     "pytest_memory.history": 3,
     "pytest_memory.results": 2,
     "pytest_memory.spec": 1,
+    "pytest_memory.values": 1,
     "pytest_memory.markers": 1,
     "pytest_memory.stats": 1,
     "pytest_memory.model": 0,
