@@ -66,18 +66,21 @@ _GC_MARKS: Mapping[str, tuple[str, str]] = {
 
 # --- the timeline -------------------------------------------------------------------------------------------------
 
+_FAR_ABOVE = 3.0  # a limit above so many times the highest reading is not drawn at first
+
 
 def timeline(result: RunResult) -> Figure | None:
     """Memory over time with phases and limit, and the garbage collection pauses below on the same time axis."""
     measured = {curve: total for curve, total in _curves(result) if total}
     if not measured:
         return None
-    scale, unit = _scale(max(value for total in measured.values() for value in total.values if value is not None))
+    top = max(value for total in measured.values() for value in total.values if value is not None)
+    scale, unit = _scale(top)
     data = [
         _line(curve, series.thin(total.times, total.values, _POINTS), scale, unit) for curve, total in measured.items()
     ]
     end_s = max(total.times[-1] for total in measured.values())
-    data.extend(_limit_lines(result, end_s, scale, unit))
+    data.extend(_limit_lines(result, end_s, scale, unit, top=top))
     pauses = _pause_traces(result.gc_events)
     layout = _layout(y_title=unit, x_title="time, s")
     layout["shapes"], layout["annotations"] = _phase_marks(result.phases, end_s)
@@ -116,8 +119,10 @@ def _line(curve: _Curve, total: series.Series, scale: float, unit: str) -> Figur
     }
 
 
-def _limit_lines(result: RunResult, end_s: float, scale: float, unit: str) -> list[Figure]:
-    """The limits somebody set on the curves that are drawn, each in the colour of its own."""
+def _limit_lines(result: RunResult, end_s: float, scale: float, unit: str, *, top: float) -> list[Figure]:
+    """The limits somebody set on the curves that are drawn, each in the colour of its own.
+
+    One far above ``top``, the highest reading, would press the curves flat: it is shown when its name is clicked."""
     lines = []
     for check in result.verdict.checks:
         level = _limit_level(check)
@@ -133,6 +138,7 @@ def _limit_lines(result: RunResult, end_s: float, scale: float, unit: str) -> li
                 "y": [_compact(level / scale)] * 2,
                 "line": {"color": _LIMIT_COLORS.get(noun, GREY), "dash": "longdashdot", "width": 2},
                 "hovertemplate": f"%{{y}} {unit}",
+                **({"visible": "legendonly"} if level > _FAR_ABOVE * top else {}),
             }
         )
     return lines

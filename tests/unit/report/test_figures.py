@@ -68,6 +68,20 @@ def test_a_limit_somebody_set_is_drawn_beside_its_curve_whatever_it_is_of(metric
     assert limit_lines(limited(metric, source="default")) == [], "a health threshold is nobody's limit"
 
 
+@pytest.mark.parametrize(("limit", "shown"), [(50e6, True), (150e6, True), (900e6, False)])
+def test_a_limit_far_above_all_readings_does_not_press_them_flat(limit, shown):
+    result = limited("max_heap_growth", limit=limit, limit_text="a limit")
+    readings = [
+        value
+        for trace in figures.timeline(result)["data"]
+        if " limit (" not in trace["name"] and trace.get("yaxis") != "y2"
+        for value in trace["y"]
+        if value is not None
+    ]
+    (line,) = limit_lines(result)
+    assert (line.get("visible") != "legendonly") == shown == (line["y"][0] <= 3 * max(readings))
+
+
 def test_limits_differ_in_looks_from_each_other_and_from_every_curve():
     looks = {(curve.color, curve.dash) for curve in figures._CURVES}
     looks |= {(color, "longdashdot") for color in figures._LIMIT_COLORS.values()}
