@@ -73,7 +73,10 @@ def limits_table(checks: Sequence[Check]) -> Table:
 def _limit_row(check: Check) -> tuple[str, ...]:
     metric = words.metric_of(check.metric)
     noun = f"{metric.noun} growth" if metric.grows else metric.noun
-    measured = words.reason_phrase(check.reason, check.detail) if check.measured is None else measured_text(check)
+    measured = measured_text(check)
+    if check.measured is None:
+        # The sentence is the headline's: in a column it would push all others off the screen.
+        measured = words.SHORT_REASONS.get(check.reason) or words.reason_phrase(check.reason, check.detail)
     return (noun, measured or "–", limit_text(check) or "–", words.clean(check.source), class_of(check.outcome))
 
 

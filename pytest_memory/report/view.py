@@ -369,22 +369,8 @@ def _headline(result: RunResult) -> str:
             return f"{metric.noun} {sign}{text}"
     for check in result.verdict.checks:
         if check.outcome == result.verdict.outcome and check.measured is None:
-            return _SHORT_REASONS.get(check.reason, "")
+            return words.SHORT_REASONS.get(check.reason, "")
     return f"heap {words.format_change(_heap_growth_bytes(result))}" if result.growth else ""
-
-
-_SHORT_REASONS = {
-    "app-died": "app died",
-    "app-restarted": "app restarted",
-    "inspector-lost": "inspector lost",
-    "no-inspector": "no inspector",
-    "processes-ended": "process ended",
-    "no-requests": "no requests",
-    "load-app-died": "load ended early",
-    "load-stalled": "load stalled",
-    "load-failed": "load failed",
-    "load-unfinished": "load unfinished",
-}
 
 
 def _heap_growth_bytes(result: RunResult) -> float:

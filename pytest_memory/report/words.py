@@ -325,6 +325,21 @@ REASONS: Mapping[str, Reason] = {
 }
 
 
+SHORT_REASONS: Mapping[str, str] = {
+    "app-died": "app died",
+    "app-restarted": "app restarted",
+    "inspector-lost": "inspector lost",
+    "no-inspector": "no inspector",
+    "processes-ended": "process ended",
+    "no-requests": "no requests",
+    "load-app-died": "load ended early",
+    "load-stalled": "load stalled",
+    "load-failed": "load failed",
+    "load-unfinished": "load unfinished",
+}
+"""Reasons in two words, for a column; their sentences are in REASONS."""
+
+
 def reason_phrase(code: str, detail: Detail | None = None) -> str:
     """A reason code in words; some say more with the values in ``detail``."""
     known = REASONS.get(code)
