@@ -51,7 +51,8 @@ def _tools_text(name: str, source: str) -> str:
     if not tools:
         return ""
     *others, last = tools
-    return f" in pytest, {_text(name, tools[last])} in {', '.join(others)} and {last}"
+    where = f"{', '.join(others)} and {last}" if others else last
+    return f" in pytest, {_text(name, tools[last])} in {where}"
 
 
 def _plain(value: object) -> object:
