@@ -267,8 +267,9 @@ def _answer(isolate: _Isolate, future: Future[dict[str, Any]]) -> dict[str, Any]
         return future.result(timeout=COMMAND_TIMEOUT_S)
     except FutureTimeout:
         future.cancel()
+        who = "the app" if isolate.is_app else f"process {isolate.pid} of the app"
         raise InspectorTimeout(
-            f"the app did not answer within {COMMAND_TIMEOUT_S:.0f} s while its memory was being settled; "
+            f"{who} did not answer within {COMMAND_TIMEOUT_S:.0f} s while its memory was being settled; "
             "expected its event loop to turn",
             hint="a synchronous call (execSync, a large JSON or regular expression) blocks it",
         ) from None

@@ -141,19 +141,30 @@ class InspectorClient(_Session):
         """Connect to ``ws://host:port/uuid`` (what ``inspector.url()`` says in the app).
 
         Raises InspectorError[inspector-unreachable] when nothing answers at that address,
-        [inspector-refused] when what answers is not this inspector (a wrong uuid, a plain web server).
+        [inspector-refused] when what answers is not this inspector (a wrong uuid, a plain web server), and
+        InspectorClosed when the process ends meanwhile.
         """
         connection = _Connection(ws_url, TextTransport.open(ws_url, timeout_s=timeout_s))
         client = cls(connection)
         connection.start()
         try:
-            client.call("NodeRuntime.notifyWhenWaitingForDisconnect", {"enabled": True}, timeout_s=timeout_s)
-        except InspectorCommandError:
-            pass  # not Node, or too old to know: then only the exit status may have to wait for our close
+            client._ask_for_word_of_the_end(timeout_s)
         except BaseException:
             client.close()
             raise
         return client
+
+    def _ask_for_word_of_the_end(self, timeout_s: float) -> None:
+        """A process that had begun to exit between our connecting and our asking will not tell us, but waits for us
+        (Node 20 and older): commands to its heap are never answered.  What it lacks already is a context."""
+        try:
+            self.call("NodeRuntime.notifyWhenWaitingForDisconnect", {"enabled": True}, timeout_s=timeout_s)
+        except InspectorCommandError:
+            return  # not Node, or too old to know: then only the exit status may have to wait for our close
+        try:
+            self.call("Runtime.evaluate", {"expression": "0", "silent": True}, timeout_s=timeout_s)
+        except InspectorCommandError as error:
+            raise InspectorClosed(f"the process at {address_of(self.url)} was ending: {error.message}") from None
 
     @property
     def url(self) -> str:

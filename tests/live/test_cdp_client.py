@@ -6,16 +6,17 @@ import math
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.apps import wait_until
+from support.apps import node_under_test, wait_until
 
 from pytest_memory.cdp.client import InspectorClient
-from pytest_memory.cdp.transport import fetch_inspector_urls
+from pytest_memory.cdp.transport import TextTransport, fetch_inspector_urls
 from pytest_memory.errors import (
     InspectorClosed,
     InspectorCommandError,
@@ -299,6 +300,35 @@ def test_a_farewell_that_takes_too_long_does_not_hold_up_the_app(app: NodeApp, m
     app.client.get("/exit/4")
     assert app.wait(60) == 4
     assert wait_until(lambda: ended == ["cut off"])
+
+
+def test_a_process_that_began_to_exit_while_we_connected_is_not_a_client_that_never_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Node 20 and older hold the exit up for a client that was never told of it; newer ones close the connection."""
+    exits = "process.on('SIGTERM', () => process.exit(5)); setInterval(() => {}, 1000); console.log('ready')"
+    command = [node_under_test(), "--inspect=127.0.0.1:0", "-e", exits]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        errors = process.stderr
+        assert errors is not None
+        url = errors.readline().split()[-1]
+        assert process.stdout.readline() == "ready\n"
+        open_transport = TextTransport.open
+
+        def open_and_begin_to_exit(ws_url: str, *, timeout_s: float) -> TextTransport:
+            transport = open_transport(ws_url, timeout_s=timeout_s)
+            process.terminate()
+            assert wait_until(lambda: process.poll() is not None or "Waiting for" in errors.readline())
+            return transport
+
+        monkeypatch.setattr(TextTransport, "open", open_and_begin_to_exit)
+        try:
+            with pytest.raises(InspectorClosed):
+                InspectorClient.connect(url)
+            assert process.wait(60) == 5
+        finally:
+            process.kill()
 
 
 # --- what is not an inspector
