@@ -20,6 +20,8 @@ Bytes = NDArray[np.uint8]
 
 MAX_ORDINAL = 2**31 - 1
 """Ordinals are int32: a file with more nodes or edges than this would be larger than 30 GB."""
+MAX_INDEX = 2**32 - 1
+"""What an element's edge can be called: an array has up to 2^32 - 1 places, and a sparse one uses the last of them."""
 
 
 @kernel("int64(int32[::1], int32[::1])")
@@ -88,7 +90,8 @@ def store_edges(
     to_ord: Int32s,
 ) -> int:
     """Store ``rows[:count]`` from edge ``at`` on.  ``field``: where type, name or index and target stand in a
-    row.  A target is written as an offset into the numbers of all nodes, ``node_width`` for each."""
+    row.  An index beyond MAX_ORDINAL becomes negative, with the same 32 bits.  A target is written as an offset into
+    the numbers of all nodes, ``node_width`` for each."""
     width = rows.shape[1]
     f_type, f_name, f_to = field[0], field[1], field[2]
     # Multiplying by the reciprocal is several times faster than dividing; the product below proves it exact.
@@ -99,9 +102,9 @@ def store_edges(
             return row * width + f_type
         edge_type[at + row] = value
         value = rows[row, f_name]
-        if value > MAX_ORDINAL:
+        if value > MAX_INDEX:
             return row * width + f_name
-        name_or_index[at + row] = value
+        name_or_index[at + row] = np.int32(value)
         value = rows[row, f_to]
         node = np.int64(value * reciprocal + 0.5)
         if node >= node_count or node * node_width != value:
@@ -123,6 +126,6 @@ def first_at_least(values: Int32s, limit: int) -> int:
 def first_bad_name(edge_type: Bytes, name_or_index: Int32s, is_named: Bytes, string_count: int) -> int:
     """The first edge of a type with a name (``is_named`` by type) whose name is no string of the table, or -1."""
     for edge in range(edge_type.shape[0]):
-        if is_named[edge_type[edge]] and name_or_index[edge] >= string_count:
+        if is_named[edge_type[edge]] and (name_or_index[edge] < 0 or name_or_index[edge] >= string_count):
             return edge
     return -1

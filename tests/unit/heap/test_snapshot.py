@@ -221,6 +221,8 @@ def change_document(path: str, value: Any) -> bytes:
         ("edges.2", 18, "snapshot-index", "edges"),
         ("edges.2", 10**17, "snapshot-index", "edges"),
         ("edges.4", 99, "snapshot-index", "edges"),
+        ("edges.4", 2**32 - 1, "snapshot-index", "edges"),
+        ("edges.1", 2**32, "snapshot-index", "edges"),
         ("locations.0", 5, "snapshot-index", "locations"),
         ("locations.0", 6 * 3, "snapshot-index", "locations"),
         ("locations", [1, 2, 3], "snapshot-counts", "locations"),

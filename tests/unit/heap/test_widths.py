@@ -20,7 +20,8 @@ from pytest_memory.heap import bytescan, columns, ephemerons, kernels, spreading
 from pytest_memory.heap.graph import build_graph
 from pytest_memory.heap.marks import NO_DISTANCE, RETAINS, STRONG
 from pytest_memory.heap.sections import Section, SectionReader
-from pytest_memory.heap.snapshot import Strings, parse_snapshot
+from pytest_memory.heap.snapshot import parse_snapshot
+from pytest_memory.heap.strings import Strings
 
 Int64s = NDArray[np.int64]
 FAR = 2**32 + 1000
