@@ -306,16 +306,17 @@ class _LocationRows:
 
     def store(self, rows: Int64s, count: int, at: int) -> int:
         picked = rows[:count, self._order]
-        bad = (picked[:, 0] % self._header.node_width != 0) | (
-            picked[:, 0] >= self._header.node_count * self._header.node_width
-        )
+        limit = self._header.node_count * self._header.node_width
+        bad = (picked[:, 0] % self._header.node_width != 0) | (picked[:, 0] < 0) | (picked[:, 0] >= limit)
         if bad.any():
             return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[0]
         for at_column in (1, 2, 3):
-            if picked[:, at_column].max(initial=0) > columns.MAX_ORDINAL:
-                return int(np.argmax(picked[:, at_column])) * int(rows.shape[1]) + self._order[at_column]
+            values = picked[:, at_column]
+            bad = (values < -columns.MAX_ORDINAL - 1) | (values > columns.MAX_INDEX)
+            if bad.any():
+                return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[at_column]
         picked[:, 0] //= self._header.node_width
-        self.rows[at : at + count] = picked
+        self.rows[at : at + count] = picked.astype(np.int32)  # V8's "unknown" is -1, written in 32 bits up to Node 22
         return -1
 
     def explain(self, field: int, value: int) -> str:

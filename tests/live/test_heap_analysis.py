@@ -129,6 +129,9 @@ def test_sparse_arrays_and_emoji(tmp_path: Path, node: str) -> None:
     subprocess.run([node, "-e", SPARSE_AND_EMOJI, str(file)], check=True, timeout=DEADLINE_S)
     snapshot = HeapSnapshot.load(file)
     assert 903 <= snapshot.count("Kept") <= 903 + PROTOTYPE
+    lines = [path_line(path) for one in snapshot.objects("Kept").ids for path in snapshot.retainer_paths(one)]
+    for index in (7, 3_000_000_000, 4_294_967_290):
+        assert any(line.endswith(f"sparse : Array → [{index}] → Kept") for line in lines)
     assert 900 in {row.length for row in snapshot.largest_collections(limit=30)}
     found = snapshot.find_strings("short \U0001f600")
     assert [row.truncated for row in found if row.count > 1] == [False]
