@@ -18,10 +18,10 @@ PYTEST_ARGS ?=
 # Tests beside each other: they mostly wait for apps.  0 runs them one by one.
 TEST_JOBS ?= 2
 
-.PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz corpus corpus-slice bench bench-load clean
+.PHONY: help demo test test-browser test-node-matrix lint types check docs fuzz heap-large corpus corpus-slice bench bench-load clean
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,4p'
-	@echo "  more: test-browser test-node-matrix lint types docs fuzz corpus corpus-slice bench clean"
+	@echo "  more: test-browser test-node-matrix lint types docs fuzz heap-large corpus corpus-slice bench clean"
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.10 found; set PYTHON=/path/to/python3"; exit 2; }
@@ -72,6 +72,10 @@ FUZZ_S ?= 300
 fuzz: $(STAMP)
 	$(PY) -m pip install -q --disable-pip-version-check --group fuzz
 	$(PY) tests/fuzz_snapshot.py -max_total_time=$(FUZZ_S) -timeout=20 -rss_limit_mb=4096 -max_len=4096
+
+# A snapshot file beyond 2^24 nodes, written directly, and every answer about it; some minutes.
+heap-large: $(STAMP)
+	$(PY) benchmarks/heap_large.py $(HEAP_LARGE_ARGS)
 
 # All of it takes hours; what was interrupted goes on with CORPUS_ARGS=--resume.
 corpus: $(STAMP)

@@ -5,9 +5,10 @@
 Makes its snapshots with real Nodes (a synthetic heap of three sizes, a linked list a million links deep, a type
 checker's program, a bundler's compilation, 25 browser-like windows), installs both peers from npm, then lets the
 three analyse each file in turn, every run in a process of its own: parse → dominators → retained sizes → class
-table.  In the last round all three also write down their answers, which must be equal to the byte:
+table.  In one more run each, not timed, all three also write down their answers, which must be equal to the byte (what
+differs is printed, and the exit status is 1):
 
-- node and edge counts, retained size of the root;
+- both peers: node and edge counts, retained size of the root (memlab's under its own rules, as below);
 - DevTools: count, shallow and retained size of every class, shallow and retained size and distance of 1,000 random
   objects, the sum of all distances, the statistics;
 - memlab (under its own rules, see heap.graph.Rules): count, size and summed retained sizes of the 200 commonest
@@ -39,6 +40,8 @@ MEMLAB_PACKAGES = ("@memlab/heap-analysis@2", "@memlab/core@2")
 DEVTOOLS_PACKAGES = ("chrome-devtools-frontend@1.0.1705227", "esbuild@0.25")
 PROGRAM_PACKAGES = ("typescript@5", "webpack@5", "jsdom@24")
 TIMEOUT_S = 1200.0
+LEAST_ANALYSIS_NODE = 22
+"""The DevTools worker calls Promise.withResolvers."""
 IDS = 1000
 
 # name → script and its arguments behind the output file
@@ -56,9 +59,14 @@ _LOCALES = "export const LOCALES=['en-US'],BUNDLED_LOCALES=['en-US'],DEFAULT_LOC
 
 @dataclass(frozen=True)
 class Run:
+    """One analysis of one file: what it took, and how large a graph it found."""
+
     seconds: float
     cpu_seconds: float
     peak_rss_bytes: int
+    nodes: int
+    edges: int
+    root_retained_bytes: int
 
 
 class Bench:
@@ -123,7 +131,14 @@ class Bench:
         warm_page_cache(file)
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
         summary = json.loads(done.stdout.splitlines()[-1])
-        return Run(summary["seconds"], summary["cpu_seconds"], summary["peak_rss_bytes"])
+        return Run(
+            seconds=summary["seconds"],
+            cpu_seconds=summary["cpu_seconds"],
+            peak_rss_bytes=summary["peak_rss_bytes"],
+            nodes=summary["nodes"],
+            edges=summary["edges"],
+            root_retained_bytes=summary["total_retained"],
+        )
 
     def compare_two(self, major: str) -> dict[str, Any]:
         """Two files of about 300 MB, loaded and compared."""
@@ -181,15 +196,32 @@ def check_answers(bench: Bench, file: Path) -> list[str]:
         chosen = random.Random(7).sample(range(len(node_ids)), min(IDS, len(node_ids)))
         ids.write_text(json.dumps([int(node_ids[at]) for at in chosen]))
         del node_ids
-        found = {}
+        found, runs = {}, {}
         for who in ("ours", *PEERS):
             answers = Path(scratch) / f"{who}.json"
-            bench.run(who, file, answers, ids)
+            runs[who] = bench.run(who, file, answers, ids)
             found[who] = json.loads(answers.read_text())
     return [
+        *differences_in_counts(runs, found["ours"]["memlab_total"]),
         *differences_to_devtools(found["ours"], found["devtools"]),
         *differences_to_memlab(found["ours"], found["memlab"]),
     ]
+
+
+def differences_in_counts(runs: dict[str, Run], root_retained_memlab_bytes: int) -> list[str]:
+    """Nodes, edges and what the root retains: ours beside each peer's, the last under the peer's own rules."""
+    ours = runs["ours"]
+    roots = {"devtools": ours.root_retained_bytes, "memlab": root_retained_memlab_bytes}
+    found = []
+    for who in PEERS:
+        theirs = runs[who]
+        pairs = (
+            ("nodes", ours.nodes, theirs.nodes),
+            ("edges", ours.edges, theirs.edges),
+            ("bytes retained by the root", roots[who], theirs.root_retained_bytes),
+        )
+        found += [f"{what}: ours {mine:,}, {who} {other:,}" for what, mine, other in pairs if mine != other]
+    return found
 
 
 def differences_to_devtools(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -281,6 +313,11 @@ def find_nodes(text: str) -> dict[str, str]:
 def main() -> int:
     options = parse_arguments()
     bench = Bench(options.cache, find_nodes(options.nodes))
+    if max(map(int, bench.nodes)) < LEAST_ANALYSIS_NODE:
+        sys.exit(
+            f"Node {', '.join(bench.nodes)} cannot run the DevTools worker; it needs {LEAST_ANALYSIS_NODE} or later "
+            "(--nodes 24=/path/to/node)"
+        )
     names = [name for name in SNAPSHOTS if not options.quick or name in QUICK]
     names = [name for name in names if not options.only or options.only in name]
     failures = []

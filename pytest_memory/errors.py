@@ -172,7 +172,13 @@ class SnapshotFormatError(PytestMemoryError):
 class CaptureError(PytestMemoryError):
     """A heap snapshot or profile could not be taken."""
 
-    slugs: ClassVar[tuple[str, ...]] = ("capture-headroom", "capture-disk", "capture-timeout", "capture-state")
+    slugs: ClassVar[tuple[str, ...]] = (
+        "capture-headroom",
+        "capture-disk",
+        "capture-timeout",
+        "capture-state",
+        "capture-worker",
+    )
 
 
 class ResultFormatError(PytestMemoryError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memory import units
 from pytest_memory.cli.snapshots import show_comparison, show_paths, show_text
 from pytest_memory.errors import AppError, ConfigError, PytestMemoryError
+from pytest_memory.heap.capture import find_worker
 from pytest_memory.settle import settle_app
 from pytest_memory.store import now_text
 
@@ -44,14 +45,16 @@ class Shell:
         self._profiler = profiler
         self._output = output
         self.snapshots: dict[str, HeapSnapshot] = {}
+        self._heap_of: dict[str, str] = {}  # snapshot → the inspector's id of its worker thread, "" for the main thread
         self.started_at = now_text()
         self.comparison: HeapComparison | None = None  # the last one made
         self.analysed: HeapSnapshot | None = None  # the last one that was asked anything
         self._class_names: list[str] = []
         self._commands: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
-            "snapshot": (self._snapshot, "[NAME]", "take a heap snapshot"),
+            "snapshot": (self._snapshot, "[NAME [WORKER]]", "take a heap snapshot, of the app or of a worker thread"),
+            "workers": (self._list_workers, "", "the app's worker threads"),
             "gc": (self._gc, "", "collect garbage until the heap stands still"),
-            "compare": (self._compare, "[BEFORE AFTER]", "what grew between two snapshots (the last two)"),
+            "compare": (self._compare, "[BEFORE AFTER]", "what grew between two snapshots (the last two of one heap)"),
             "top": (self._top, "[N]", "classes of the last snapshot, largest first"),
             "class": (self._class, "NAME", "one class of the last snapshot ('Sess*' fits, too)"),
             "retainers": (self._retainers, "NAME|@ID", "who holds the objects of a class, or one object"),
@@ -129,12 +132,25 @@ class Shell:
     # --- commands ---
 
     def _snapshot(self, arguments: list[str]) -> None:
+        if len(arguments) > 2:
+            raise ConfigError(f"snapshot takes a name and a worker thread; got {len(arguments)} words")
         name = arguments[0] if arguments else f"snapshot-{len(self.snapshots) + 1}"
+        worker = find_worker(self._profiler.app.inspector, arguments[1]) if len(arguments) > 1 else None
         began = time.monotonic()
-        snapshot = self._profiler.camera.take(name)
-        self.snapshots[snapshot.path.name.removesuffix(".heapsnapshot")] = snapshot
+        snapshot = self._profiler.camera.take(name, worker=worker)
+        taken = snapshot.path.name.removesuffix(".heapsnapshot")
+        self.snapshots[taken] = snapshot
+        self._heap_of[taken] = worker.worker_id if worker is not None else ""
         size = units.format_size(snapshot.path.stat().st_size)
         self._output.line(f"{snapshot.path}  {size} in {units.format_duration(time.monotonic() - began)}")
+
+    def _list_workers(self, _arguments: list[str]) -> None:
+        workers = self._profiler.app.inspector.workers()
+        for worker in workers:
+            used = units.format_size(int(worker.call("Runtime.getHeapUsage")["usedSize"]))
+            self._output.line(f"{worker.worker_id}  {worker.title}  heap {used}  {worker.url}")
+        if not workers:
+            self._output.line("no worker thread")
 
     def _gc(self, _arguments: list[str]) -> None:
         app = self._profiler.app
@@ -149,10 +165,10 @@ class Shell:
     def _compare(self, arguments: list[str]) -> None:
         if len(arguments) not in (0, 2):
             raise ConfigError("compare takes two snapshots, or none for the last two")
-        names = arguments or list(self.snapshots)[-2:]
+        names = arguments or self._last_of_one_heap()
         if len(names) < 2:
             raise ConfigError(
-                f"there are {len(self.snapshots)} snapshots; expected two", hint="take one: snapshot NAME"
+                f"there are {len(names)} snapshots of one heap; expected two", hint="take one: snapshot NAME"
             )
         before, after = (self._find(name) for name in names)
         self.comparison, self.analysed = after.compare(before), after
@@ -234,6 +250,12 @@ class Shell:
             raise ConfigError("there is no snapshot yet", hint="take one: snapshot NAME")
         self.analysed = next(reversed(self.snapshots.values()))
         return self.analysed
+
+    def _last_of_one_heap(self) -> list[str]:
+        """The last two snapshots of the heap that was looked at last: two heaps have nothing to compare."""
+        names = list(self.snapshots)
+        heaps = [self._heap_of.get(name, "") for name in names]
+        return [name for name, heap in zip(names, heaps) if heap == heaps[-1]][-2:]
 
     def _find(self, name: str) -> HeapSnapshot:
         if name in self.snapshots:

@@ -85,6 +85,7 @@ FLOORS = {
     "pytest_memory.heap.columns": 1,
     "pytest_memory.heap.sections": 1,
     "pytest_memory.heap.snapshot": 2,
+    "pytest_memory.heap.strings": 2,
     "pytest_memory.heap.names": 2,
     "pytest_memory.heap.graph": 2,
     "pytest_memory.heap.classes": 2,

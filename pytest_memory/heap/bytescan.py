@@ -25,7 +25,7 @@ FULL = 1
 CUT = 2
 """The bytes end inside the value."""
 NOT_A_NUMBER = 3
-"""Something else than an unsigned integer stands where one should be."""
+"""Something else than an integer stands where one should be."""
 TOO_LARGE = 4
 """More than 18 digits: no size, id or index of a heap is that large."""
 NOT_A_SEPARATOR = 5
@@ -33,7 +33,7 @@ NOT_A_SEPARATOR = 5
 NOT_A_STRING = 6
 """Something else than a string stands where one should be, or a control character stands inside of one."""
 
-_COMMA, _OPEN, _CLOSE, _QUOTE, _BACKSLASH = 44, 91, 93, 34, 92
+_COMMA, _OPEN, _CLOSE, _QUOTE, _BACKSLASH, _MINUS = 44, 91, 93, 34, 92, 45
 _BRACE_OPEN, _BRACE_CLOSE = 123, 125
 _FIRST_PRINTABLE = 32
 _COUNTED_AT_ONCE = 128  # as many as a byte can count
@@ -49,7 +49,7 @@ def _skip_space(text: Any, at: Any, stop: Any) -> Any:
 
 @kernel(f"UniTuple(int64, 3)({READ_ONLY_BYTES}, int64, int64, int64[::1])")
 def parse_integers(text: Bytes, start: int, stop: int, out: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Read unsigned integers separated by commas and white space from ``text[start:stop]`` into ``out``.
+    """Read integers separated by commas and white space from ``text[start:stop]`` into ``out``.
 
     Starts before a number.  Ends at a closing bracket (position just behind it), at ``stop`` behind a comma, or
     when ``out`` is full (position before the next number).  Returns (numbers, position, status).
@@ -70,7 +70,15 @@ def parse_integers(text: Bytes, start: int, stop: int, out: NDArray[np.int64]) -
             at = _skip_space(text, at, stop)
             if at > first and at < stop and np.uint8(text[at] - 48) < 10:
                 continue
-            return count, at, CUT if at >= stop else NOT_A_NUMBER
+            if at >= stop or text[at] != _MINUS:
+                return count, at, CUT if at >= stop else NOT_A_NUMBER
+            first = at + 1
+            if first >= stop or np.uint8(text[first] - 48) > 9:
+                return count, at, CUT if first >= stop else NOT_A_NUMBER
+            at = first
+            while at < stop and np.uint8(text[at] - 48) <= 9:
+                value = value * 10 - (np.int64(text[at]) - 48)
+                at += 1
         if at - first > _MAX_DIGITS:
             return count, first, TOO_LARGE
         if at < stop and text[at] < _FIRST_PRINTABLE + 1:

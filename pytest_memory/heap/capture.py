@@ -40,7 +40,12 @@ from pytest_memory.store import file_stem, free_path
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.node.choose import WorkerThread
     from pytest_memory.node.process import NodeApp
+
+    Isolate = InspectorClient | WorkerSession
+    Worker = WorkerSession | WorkerThread | str
+    """How a worker thread is named: by its session, as NodeApp.processes lists it, or in words (see find_worker)."""
 
 SUFFIX = ".heapsnapshot"
 
@@ -90,28 +95,25 @@ class Camera:
         self.timeout_s = timeout_s
         self.progress = progress
         self._client: InspectorClient | None = None
-        self._prepared: set[InspectorClient | WorkerSession] = set()
+        self._prepared: set[Isolate] = set()
         self._closed = False
         self.paths: list[Path] = []
 
-    def take(
-        self, name: str = "snapshot", *, worker: WorkerSession | str | None = None, pid: int | None = None
-    ) -> HeapSnapshot:
+    def take(self, name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         """Take one snapshot and return it, to be analysed when first asked something.
 
-        ``worker`` takes the heap of a worker thread (its id, its name, or a session of ``client.workers()``);
-        ``pid`` that of another process of the app (a cluster worker).
+        ``worker`` takes the heap of a worker thread (its name or id, one of ``worker_threads`` in ``app.processes``,
+        or a session of ``client.workers()``); ``pid`` that of another process of the app (a cluster worker), or of a
+        worker thread in it.
 
-        Raises CaptureError: capture-headroom, capture-disk, capture-timeout, or capture-state after ``close``.
-        AppError when the app dies of it.
+        Raises CaptureError: capture-headroom, capture-disk, capture-timeout, capture-worker for a worker there is not,
+        or capture-state after ``close``.  AppError when the app dies of it.
         """
         from pytest_memory.heap import HeapSnapshot
 
         return HeapSnapshot.load(self.take_file(name, worker=worker, pid=pid))
 
-    def take_file(
-        self, name: str = "snapshot", *, worker: WorkerSession | str | None = None, pid: int | None = None
-    ) -> Path:
+    def take_file(self, name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> Path:
         """`take` for whom the file is enough: nothing of the analysis is imported."""
         if self._closed:
             raise CaptureError(f"snapshot {name!r} was asked of a closed camera", slug="capture-state")
@@ -170,7 +172,7 @@ class Camera:
         self._client = client
         return client
 
-    def _prepare(self, client: InspectorClient, session: InspectorClient | WorkerSession) -> None:
+    def _prepare(self, client: InspectorClient, session: Isolate) -> None:
         session.call("Runtime.discardConsoleEntries", timeout_s=_QUESTION_TIMEOUT_S)
         if session in self._prepared:
             return
@@ -179,9 +181,7 @@ class Camera:
             session.call("Debugger.enable", timeout_s=_DEBUGGER_TIMEOUT_S)
             session.call("Debugger.disable", timeout_s=_DEBUGGER_TIMEOUT_S)
 
-    def _check_room(
-        self, client: InspectorClient, session: InspectorClient | WorkerSession, heap_bytes: int, pid: int | None
-    ) -> None:
+    def _check_room(self, client: InspectorClient, session: Isolate, heap_bytes: int, pid: int | None) -> None:
         self._check_disk(heap_bytes)
         if self.on_low_memory == "ignore":
             return
@@ -259,9 +259,7 @@ class Camera:
 class _Recording:
     """One snapshot on its way to a file.  Chunks come on the inspector's reader thread and are written there."""
 
-    def __init__(
-        self, session: InspectorClient | WorkerSession, path: Path, heap_bytes: int, progress: Progress | None
-    ) -> None:
+    def __init__(self, session: Isolate, path: Path, heap_bytes: int, progress: Progress | None) -> None:
         self._session = session
         self._path = path
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -357,23 +355,35 @@ class _Recording:
             )
 
 
-def find_worker(client: InspectorClient, worker: WorkerSession | str) -> WorkerSession:
-    """The worker thread with this id, name or title.  Raises CaptureError[capture-state], naming those there are."""
+def find_worker(client: InspectorClient, worker: Worker) -> WorkerSession:
+    """The worker thread with this name, title, id or script, or the one that NodeApp.processes lists so.
+
+    Raises CaptureError[capture-worker], naming those there are, when none fits, or several: threads of a pool often
+    bear one name, and any of them would be a guess."""
     if isinstance(worker, WorkerSession):
         return worker
     sessions = client.workers(timeout_s=_QUESTION_TIMEOUT_S)
-    for session in sessions:
-        # Node's titles are "[worker 1] name".
-        if worker in (session.worker_id, session.title, session.title.partition("] ")[2], session.url):
-            return session
-    known = ", ".join(f"{session.worker_id} ({session.title})" for session in sessions) or "none"
+    found = [session for session in sessions if worker in _names_of(session)]
+    if len(found) == 1:
+        return found[0]
+    wanted = repr(worker if isinstance(worker, str) else worker.title)
+    known = ", ".join(f"{session.title!r} (id {session.worker_id!r})" for session in sessions) or "none"
     raise CaptureError(
-        f"the app has no worker thread {worker!r}; there are: {known}",
-        slug="capture-state",
+        f"{len(found) or 'no'} worker threads of the app are called {wanted}; there are: {known}",
+        slug="capture-worker",
+        hint="an id names one" if found else "threads come and go: it may not have started yet, or have ended",
     )
 
 
-def _used_bytes(session: InspectorClient | WorkerSession) -> int:
+def _names_of(session: WorkerSession) -> tuple[object, ...]:
+    from pytest_memory.node.choose import WorkerThread
+
+    listed = WorkerThread(session.worker_id, session.title, session.url)
+    # Node's titles are "[worker 1] name".
+    return (listed, session.worker_id, session.title, session.title.partition("] ")[2], session.url)
+
+
+def _used_bytes(session: Isolate) -> int:
     return int(session.call("Runtime.getHeapUsage", timeout_s=_QUESTION_TIMEOUT_S)["usedSize"])
 
 

@@ -86,7 +86,7 @@ def class_name(node_name: str) -> str:
 def _split_by_location(snapshot: Snapshot, class_of: Int32s, classes: list[HeapClass]) -> None:
     locations = snapshot.locations
     is_object = snapshot.node_type[locations[:, 0]] == snapshot.node_type_code("object")
-    rows = locations[is_object]
+    rows = locations[is_object & (locations[:, 1] >= 0)]
     if not len(rows):
         return
     nodes = rows[:, 0].copy()

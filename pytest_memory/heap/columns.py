@@ -20,6 +20,9 @@ Bytes = NDArray[np.uint8]
 
 MAX_ORDINAL = 2**31 - 1
 """Ordinals are int32: a file with more nodes or edges than this would be larger than 30 GB."""
+MAX_INDEX = 2**32 - 1
+"""What an element's edge can be called: an array has up to 2^32 - 1 places, and a sparse one uses the last of them.  V8
+writes those beyond 2^31 as they are up to Node 22, and from Node 24 on as negative numbers of the same 32 bits."""
 
 
 @kernel("int64(int32[::1], int32[::1])")
@@ -56,21 +59,30 @@ def store_nodes(
     f_type, f_name, f_id, f_size, f_edges, f_detached = field[0], field[1], field[2], field[3], field[4], field[5]
     for row in range(count):
         value = rows[row, f_type]
-        if value >= type_count:
+        if value < 0 or value >= type_count:
             return row * width + f_type
         node_type[at + row] = value
         value = rows[row, f_name]
-        if value > MAX_ORDINAL:
+        if value < 0 or value > MAX_ORDINAL:
             return row * width + f_name
         name[at + row] = value
-        node_id[at + row] = rows[row, f_id]
-        size[at + row] = rows[row, f_size]
+        value = rows[row, f_id]
+        if value < 0:
+            return row * width + f_id
+        node_id[at + row] = value
+        value = rows[row, f_size]
+        if value < 0:
+            return row * width + f_size
+        size[at + row] = value
         value = rows[row, f_edges]
-        if value > MAX_ORDINAL:
+        if value < 0 or value > MAX_ORDINAL:
             return row * width + f_edges
         edge_count[at + row] = value
         if f_detached >= 0:
-            detachedness[at + row] = min(rows[row, f_detached], 255)
+            value = rows[row, f_detached]
+            if value < 0:
+                return row * width + f_detached
+            detachedness[at + row] = min(value, 255)
     return -1
 
 
@@ -88,23 +100,24 @@ def store_edges(
     to_ord: Int32s,
 ) -> int:
     """Store ``rows[:count]`` from edge ``at`` on.  ``field``: where type, name or index and target stand in a
-    row.  A target is written as an offset into the numbers of all nodes, ``node_width`` for each."""
+    row.  An index beyond MAX_ORDINAL becomes negative, with the same 32 bits.  A target is written as an offset into
+    the numbers of all nodes, ``node_width`` for each."""
     width = rows.shape[1]
     f_type, f_name, f_to = field[0], field[1], field[2]
     # Multiplying by the reciprocal is several times faster than dividing; the product below proves it exact.
     reciprocal = 1.0 / node_width
     for row in range(count):
         value = rows[row, f_type]
-        if value >= type_count:
+        if value < 0 or value >= type_count:
             return row * width + f_type
         edge_type[at + row] = value
         value = rows[row, f_name]
-        if value > MAX_ORDINAL:
+        if value < -MAX_ORDINAL - 1 or value > MAX_INDEX:
             return row * width + f_name
-        name_or_index[at + row] = value
+        name_or_index[at + row] = np.int32(value)
         value = rows[row, f_to]
         node = np.int64(value * reciprocal + 0.5)
-        if node >= node_count or node * node_width != value:
+        if value < 0 or node >= node_count or node * node_width != value:
             return row * width + f_to
         to_ord[at + row] = node
     return -1
@@ -123,6 +136,6 @@ def first_at_least(values: Int32s, limit: int) -> int:
 def first_bad_name(edge_type: Bytes, name_or_index: Int32s, is_named: Bytes, string_count: int) -> int:
     """The first edge of a type with a name (``is_named`` by type) whose name is no string of the table, or -1."""
     for edge in range(edge_type.shape[0]):
-        if is_named[edge_type[edge]] and name_or_index[edge] >= string_count:
+        if is_named[edge_type[edge]] and (name_or_index[edge] < 0 or name_or_index[edge] >= string_count):
             return edge
     return -1

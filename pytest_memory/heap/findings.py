@@ -17,7 +17,7 @@ from pytest_memory.heap.compare import ClassComparison, Comparison
 from pytest_memory.heap.graph import HeapGraph
 from pytest_memory.heap.names import printable
 from pytest_memory.heap.paths import path_steps, retainer_paths
-from pytest_memory.heap.queries import collection_lengths, duplicate_rows, object_row, object_shape
+from pytest_memory.heap.queries import collection_lengths, copies, duplicate_rows, object_row, object_shape
 from pytest_memory.heap.sources import Sources
 from pytest_memory.model import Finding, RetainerPath
 
@@ -234,12 +234,16 @@ def growing_duplicates(comparison: Comparison, _sources: Sources, units: int) ->
     grown = []
     for row in duplicate_rows(comparison.after):
         earlier = before.get(row.text)
-        more = row.count - (earlier.count if earlier else 0)
+        more = row.count - (earlier.count if earlier else 0)  # one may have been there alone: looked for below
         wasted = row.wasted_bytes - (earlier.wasted_bytes if earlier else 0)
         if more >= LEAST_OBJECTS and wasted >= LEAST_BYTES:
             grown.append((wasted, more, row))
     grown.sort(key=lambda one: (-one[0], one[2].text))
     for wasted, more, row in grown[:_MANY]:
+        if row.text not in before:
+            more -= copies(comparison.before, row.text)
+        if more < LEAST_OBJECTS:
+            continue
         yield Finding(
             slug="duplicate-strings",
             severity=_severity(0, wasted, 0),

@@ -433,7 +433,7 @@ def _detours(snapshot: Snapshot) -> Int64s:
     descriptors = strings.find("(map descriptors)")
     if descriptors >= 0:
         edges = _edges_of(snapshot, (snapshot.node_type == array) & (snapshot.node_name == descriptors))
-        index = snapshot.edge_name[edges].astype(np.int64)
+        index = snapshot.edge_indexes(edges)
         named = _is_named(snapshot)[snapshot.edge_type[edges]]
         values, where = np.unique(index[named], return_inverse=True)
         index[named] = np.array([_leading_int(strings[int(value)]) for value in values], np.int64)[where]

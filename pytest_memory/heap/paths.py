@@ -171,10 +171,9 @@ def _edge_text(graph: HeapGraph, owner: int, edge: int) -> str:
         return ""
     snapshot = graph.snapshot
     kind = snapshot.header.edge_types[int(snapshot.edge_type[edge])]
-    name = int(snapshot.edge_name[edge])
     if kind in ("element", "hidden"):
-        return reference(kind, name)
-    text = snapshot.strings[name]
+        return reference(kind, int(snapshot.edge_indexes(np.array([edge]))[0]))
+    text = snapshot.strings[int(snapshot.edge_name[edge])]
     return f"[{printable(text, 60)}]" if kind == "property" and _is_dictionary(graph, owner) else reference(kind, text)
 
 

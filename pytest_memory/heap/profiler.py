@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import CaptureError, ConfigError, InspectorError
 from pytest_memory.heap.allocations import DEFAULT_SAMPLING_INTERVAL_BYTES, AllocationProfile
-from pytest_memory.heap.capture import Camera, HeadRoomPolicy, Progress
+from pytest_memory.heap.capture import Camera, HeadRoomPolicy, Progress, find_worker
 from pytest_memory.model import Artifact, Finding, Growth, RunResult, SettledMemory
 from pytest_memory.store import file_stem, free_path, now_text, write_atomic
 
 if TYPE_CHECKING:
+    from pytest_memory.cdp.client import WorkerSession
     from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap.capture import Isolate, Worker
     from pytest_memory.node.process import NodeApp
 
 PROFILE_SUFFIX = ".heapprofile"
@@ -48,8 +50,13 @@ class OperationProfile:
 
     @property
     def heap_growth_bytes(self) -> int:
-        """Settled growth of the JavaScript heap over the operation."""
+        """Settled growth of the JavaScript heap over the operation, without the heaps of worker threads."""
         return self.after.heap_used_bytes - self.before.heap_used_bytes
+
+    @property
+    def worker_heap_growth_bytes(self) -> int:
+        """Settled growth of the heaps of all worker threads together."""
+        return self.after.worker_heap_used_bytes - self.before.worker_heap_used_bytes
 
     def record(self, test_id: str | None = None) -> RunResult:
         """The operation as a result for reports: growth, top allocation sites, files."""
@@ -57,8 +64,10 @@ class OperationProfile:
             Growth(metric=metric, start=float(start), end=float(end))
             for metric, start, end in (
                 ("heap_used", self.before.heap_used_bytes, self.after.heap_used_bytes),
+                ("worker_heap", self.before.worker_heap_used_bytes, self.after.worker_heap_used_bytes),
                 ("external", self.before.external_bytes, self.after.external_bytes),
             )
+            if metric != "worker_heap" or start or end
         )
         return RunResult(
             test_id=test_id or self.name,
@@ -108,6 +117,8 @@ class MemoryProfiler:
     ``allocations.heapprofile`` for all of the time between start and stop (both open in Chrome DevTools), and two
     heap snapshots an operation.
     ``sampling_interval_bytes`` is the mean distance of two allocation samples; 32 KiB costs about 10 % of CPU.
+    ``worker`` profiles a worker thread instead of the main thread (its name or id, or one of ``worker_threads`` in
+    ``app.processes``): snapshots and allocations are those of its heap.
     """
 
     def __init__(
@@ -118,6 +129,7 @@ class MemoryProfiler:
         sampling_interval_bytes: int = DEFAULT_SAMPLING_INTERVAL_BYTES,
         on_low_memory: HeadRoomPolicy = "refuse",
         progress: Progress | None = None,
+        worker: Worker | None = None,
     ) -> None:
         if sampling_interval_bytes < 1:
             raise ConfigError(
@@ -129,6 +141,8 @@ class MemoryProfiler:
         self._on_low_memory: HeadRoomPolicy = on_low_memory
         self._progress = progress
         self._camera: Camera | None = None
+        self._worker = worker
+        self._session: WorkerSession | None = None
 
     @property
     def app(self) -> NodeApp:
@@ -152,12 +166,14 @@ class MemoryProfiler:
         return self._camera
 
     def start_profiling(self, app: NodeApp | None = None) -> MemoryProfiler:
-        """Start sampling allocations (in the app's main thread)."""
+        """Start sampling allocations.  Raises CaptureError[capture-worker], naming those there are, for a worker there
+        is not."""
         if self._camera is not None:
             raise CaptureError("the profiler was started twice", slug="capture-state")
         if app is not None:
             self._app = app
-        self.app.inspector.call(
+        self._session = find_worker(self.app.inspector, self._worker) if self._worker is not None else None
+        self._isolate.call(
             "HeapProfiler.startSampling",
             {"samplingInterval": self._interval_bytes},
             timeout_s=_ANSWER_TIMEOUT_S,
@@ -176,14 +192,14 @@ class MemoryProfiler:
             self.start_profiling()
         stem = file_stem(name)
         before = self._settle()
-        first = self.camera.take(f"{stem}-before") if snapshots else None
+        first = self.camera.take(f"{stem}-before", worker=self._session) if snapshots else None
         ordinal = self.read_allocations().last_ordinal
         started_at, began = now_text(), time.monotonic()
         value = operation()
         duration_s = time.monotonic() - began
         after = self._settle()
         allocations = self.read_allocations().since(ordinal)
-        second = self.camera.take(f"{stem}-after") if snapshots else None
+        second = self.camera.take(f"{stem}-after", worker=self._session) if snapshots else None
         # The name of the whole profile is taken before there is one: stop_profiling() writes it.
         whole = stem == _WHOLE_STEM
         file = free_path(self.directory, f"{stem}-operation" if whole else stem, PROFILE_SUFFIX)
@@ -203,7 +219,7 @@ class MemoryProfiler:
 
     def read_allocations(self) -> AllocationProfile:
         """What was allocated since the start and is alive at this moment (garbage not yet collected included)."""
-        answer = self.app.inspector.call("HeapProfiler.getSamplingProfile", timeout_s=_ANSWER_TIMEOUT_S)
+        answer = self._isolate.call("HeapProfiler.getSamplingProfile", timeout_s=_ANSWER_TIMEOUT_S)
         return AllocationProfile(answer["profile"])
 
     def stop_profiling(self) -> AllocationProfile:
@@ -211,13 +227,17 @@ class MemoryProfiler:
         camera = self.camera
         self._camera = None
         try:
-            self.app.inspector.call("HeapProfiler.collectGarbage", timeout_s=_ANSWER_TIMEOUT_S)
-            answer = self.app.inspector.call("HeapProfiler.stopSampling", timeout_s=_ANSWER_TIMEOUT_S)
+            self._isolate.call("HeapProfiler.collectGarbage", timeout_s=_ANSWER_TIMEOUT_S)
+            answer = self._isolate.call("HeapProfiler.stopSampling", timeout_s=_ANSWER_TIMEOUT_S)
         finally:
             camera.close()
         profile = AllocationProfile(answer["profile"])
         write_atomic(self.directory / f"{_WHOLE_STEM}{PROFILE_SUFFIX}", profile.encode())
         return profile
+
+    @property
+    def _isolate(self) -> Isolate:
+        return self.app.inspector if self._session is None else self._session
 
     def _settle(self) -> SettledMemory:
         from pytest_memory.settle import settle_app

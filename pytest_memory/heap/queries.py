@@ -23,6 +23,9 @@ Int64s = NDArray[np.int64]
 
 _STRING_LIMIT = 1024
 """V8 writes no more of a string than this: longer ones with one beginning cannot be told apart."""
+_WHOLE_STRING_BYTES = 16 + 2 * _STRING_LIMIT
+"""A string that takes more is longer than what is written of it, however short that looks: an emoji is two of its
+characters, and one in the file."""
 _SHAPE_LIMIT = 8
 _HOLES = ("system / Hole", "the_hole")
 """What Node 22 and later show in the place of a deleted entry."""
@@ -187,6 +190,9 @@ def collection_lengths(graph: HeapGraph) -> Int64s:
     snapshot = graph.snapshot
     first, types = snapshot.first_edge, snapshot.header.edge_types
     is_entry = np.array([name in ("element", "property") for name in types], np.bool_)[snapshot.edge_type]
+    prototype = snapshot.strings.find("__proto__")  # every object's, and nobody's entry
+    if prototype >= 0:
+        is_entry &= (snapshot.edge_type != snapshot.edge_type_code("property")) | (snapshot.edge_name != prototype)
     running = np.zeros(snapshot.edge_count + 1, np.int32)
     np.cumsum(is_entry, out=running[1:], dtype=np.int32)
     lengths: Int64s = (running[first[1:]] - running[first[:-1]]).astype(np.int64)
@@ -266,6 +272,16 @@ def duplicate_rows(graph: HeapGraph) -> Iterator[DuplicateRow]:
         yield DuplicateRow(strings.raw(text), text, count, size - size // count)
 
 
+def copies(graph: HeapGraph, text: bytes) -> int:
+    """How many strings on the heap are written like this in the file."""
+    snapshot = graph.snapshot
+    index = snapshot.strings.index_of_raw(text)
+    if index < 0:
+        return 0
+    is_string = snapshot.node_type == snapshot.node_type_code("string")
+    return int(np.count_nonzero(is_string & (snapshot.node_name == index) & (graph.size > 0)))
+
+
 def _repeated(graph: HeapGraph) -> tuple[Int64s, Int64s, Int64s]:
     """Of strings that are there more than once: index, copies, and their bytes together."""
     snapshot = graph.snapshot
@@ -300,7 +316,7 @@ def _string_row(graph: HeapGraph, text: int, count: int, size: int) -> StringRow
         count=count,
         size_bytes=size,
         wasted_bytes=size - size // count,
-        truncated=len(decoded) >= _STRING_LIMIT,
+        truncated=len(decoded) >= _STRING_LIMIT or size // count > _WHOLE_STRING_BYTES,
     )
 
 

@@ -1,7 +1,7 @@
 """Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 2.
 
 Takes bytes, opens no file.  Knows that a heap snapshot is one JSON object with a ``"snapshot"`` header, long flat
-arrays of unsigned integers and a table of strings; what the numbers mean is heap.snapshot's business.
+arrays of integers and a table of strings; what the numbers mean is heap.snapshot's business.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KEY = re.compile(rb'[ \t\r\n]*"([^"\\]{0,64})"[ \t\r\n]*:[ \t\r\n]*')
 
 _WHAT_IS_WRONG = {
     bytescan.CUT: ("snapshot-truncated", "ends inside"),
-    bytescan.NOT_A_NUMBER: ("snapshot-format", "has something else than an unsigned integer in"),
+    bytescan.NOT_A_NUMBER: ("snapshot-format", "has something else than an integer in"),
     bytescan.TOO_LARGE: ("snapshot-format", "has an impossibly large number in"),
     bytescan.NOT_A_SEPARATOR: ("snapshot-format", "lacks a comma or closing bracket in"),
     bytescan.NOT_A_STRING: ("snapshot-format", "has something else than a string in"),

@@ -8,7 +8,6 @@ heap.graph.  Whatever is not a whole, consistent snapshot is a SnapshotFormatErr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap import bytescan, columns, ephemerons
 from pytest_memory.heap.sections import Buffer, Progress, Release, Section, SectionReader, ignore_progress
+from pytest_memory.heap.strings import Strings
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 _STRING_BLOCK = 1 << 18
-_MAX_DIGITS = 18
 _MAX_FIELDS = 64
 """Of a row: V8 writes seven at most, and a block of rows is read at once."""
 _MAX_TOTAL_BYTES = 1 << 62
@@ -49,91 +48,15 @@ class Header:
     extra_native_bytes: int
 
 
-class Strings:
-    """The string table: located at once, decoded one at a time when asked for.
-
-    A decoded string may hold lone surrogates: V8 cuts pairs in two.
-    """
-
-    def __init__(self, text: Buffer, view: Bytes, starts: Int64s, lengths: Int32s) -> None:
-        self._text = text
-        self.view = view
-        self.starts = starts
-        self.lengths = lengths
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def raw(self, index: int) -> bytes:
-        """The string as it stands in the file, escapes and all, without its quotes."""
-        start = int(self.starts[index])
-        return self._text[start : start + int(self.lengths[index])]
-
-    def __getitem__(self, index: int) -> str:
-        raw = self.raw(index)
-        try:
-            if b"\\" not in raw:
-                return raw.decode("utf-8", "surrogatepass")
-            return str(json.loads(b'"%b"' % raw))
-        except ValueError as exc:
-            start = int(self.starts[index])
-            raise SnapshotFormatError(
-                f"string {index} at byte {start:,} cannot be decoded: {exc}", byte_offset=start, field="strings"
-            ) from exc
-
-    def find(self, text: str) -> int:
-        """The index of the first string equal to ``text``, or -1.  For plain ASCII without escapes."""
-        wanted = text.encode("ascii")
-        for index in np.flatnonzero(self.lengths == len(wanted)):
-            if self.raw(int(index)) == wanted:
-                return int(index)
-        return -1
-
-    def integers(self, indexes: Int32s) -> Int64s:
-        """The numbers some strings are: V8 names internal slots "0", "1", …; -1 for other strings."""
-        starts, lengths = self.starts[indexes], self.lengths[indexes]
-        values = np.zeros(len(indexes), np.int64)
-        is_number = (lengths > 0) & (lengths <= _MAX_DIGITS)
-        for digit in range(int(lengths[is_number].max(initial=0))):
-            inside = is_number & (digit < lengths)
-            found = self.view[np.where(inside, starts + digit, 0)].astype(np.int64) - 48
-            is_number &= ~inside | ((found >= 0) & (found <= 9))
-            values = np.where(inside, values * 10 + found, values)
-        return np.where(is_number, values, -1)
-
-    def containing(self, part: str) -> Int64s:
-        """Indexes of the strings that contain ``part``, ascending."""
-        if not len(self):
-            return np.empty(0, np.int64)
-        found: set[int] = set()
-        for needle in _spellings(part):
-            found.update(self._holding(needle))
-        return np.array([index for index in sorted(found) if self._contains(index, part)], np.int64)
-
-    def _contains(self, index: int, part: str) -> bool:
-        """Whether what was found in the bytes is in the text: an escape is spelt with letters and digits, too."""
-        return b"\\" not in self.raw(index) or part in self[index]
-
-    def _holding(self, needle: bytes) -> Iterator[int]:
-        first, stop = int(self.starts[0]), int(self.starts[-1]) + int(self.lengths[-1])
-        at = self._text.find(needle, first, stop)
-        while at >= 0:
-            index = int(np.searchsorted(self.starts, at, side="right")) - 1
-            end = int(self.starts[index]) + int(self.lengths[index])
-            if at + len(needle) <= end:
-                yield index
-                at = end  # one hit a string is enough
-            at = self._text.find(needle, at + 1, stop)
-
-
 @dataclass(slots=True)
 class Snapshot:
     """One snapshot as columns; rows are ordinals.
 
     node_type uint8 (index into header.node_types), node_name int32 (string), node_id int64 (V8's),
     node_size int64 (bytes, as in the file), node_detachedness uint8 (0 unknown, 1 attached, 2 detached);
-    first_edge int32 (n + 1); edge_type uint8, edge_name int32 (string, or index for elements and hidden),
-    edge_to int32 (ordinal); locations int32 (rows of node ordinal, script id, line, column; both 0-based).
+    first_edge int32 (n + 1); edge_type uint8, edge_name int32 (string; of elements and hidden an index's
+    32 bits, see edge_indexes), edge_to int32 (ordinal); locations int32 (rows of node ordinal, script id, line, column;
+    both 0-based).
     weak_map_names: the strings that name WeakMap entries, as heap.ephemerons finds them.
     """
 
@@ -159,6 +82,11 @@ class Snapshot:
     def edge_count(self) -> int:
         return len(self.edge_type)
 
+    def edge_indexes(self, edges: NDArray[np.integer[Any]]) -> Int64s:
+        """The indexes of element and hidden edges: of a sparse array some are beyond 2^31."""
+        indexes: Int64s = self.edge_name[edges].astype(np.int64) & columns.MAX_INDEX
+        return indexes
+
     def node_type_code(self, name: str) -> int:
         """The code of a node type in this file, or -1: Node versions differ in their types."""
         types = self.header.node_types
@@ -167,14 +95,6 @@ class Snapshot:
     def edge_type_code(self, name: str) -> int:
         types = self.header.edge_types
         return types.index(name) if name in types else -1
-
-
-def _spellings(part: str) -> set[bytes]:
-    """How a text may stand in a snapshot: V8 writes ``\\uXXXX`` in capitals; who saves one again, small or as UTF-8."""
-    quoted = [json.dumps(char)[1:-1] for char in part]
-    capitals = [one.upper().replace("\\U", "\\u") if one.startswith("\\u") else one for one in quoted]
-    plain = json.dumps(part, ensure_ascii=False)[1:-1]
-    return {"".join(capitals).encode(), "".join(quoted).encode(), plain.encode("utf-8", "surrogatepass")}
 
 
 def _keep_pages(_start: int, _stop: int) -> None:
@@ -386,16 +306,17 @@ class _LocationRows:
 
     def store(self, rows: Int64s, count: int, at: int) -> int:
         picked = rows[:count, self._order]
-        bad = (picked[:, 0] % self._header.node_width != 0) | (
-            picked[:, 0] >= self._header.node_count * self._header.node_width
-        )
+        limit = self._header.node_count * self._header.node_width
+        bad = (picked[:, 0] % self._header.node_width != 0) | (picked[:, 0] < 0) | (picked[:, 0] >= limit)
         if bad.any():
             return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[0]
         for at_column in (1, 2, 3):
-            if picked[:, at_column].max(initial=0) > columns.MAX_ORDINAL:
-                return int(np.argmax(picked[:, at_column])) * int(rows.shape[1]) + self._order[at_column]
+            values = picked[:, at_column]
+            bad = (values < -columns.MAX_ORDINAL - 1) | (values > columns.MAX_INDEX)
+            if bad.any():
+                return int(np.argmax(bad)) * int(rows.shape[1]) + self._order[at_column]
         picked[:, 0] //= self._header.node_width
-        self.rows[at : at + count] = picked
+        self.rows[at : at + count] = picked.astype(np.int32)  # V8's "unknown" is -1, written in 32 bits up to Node 22
         return -1
 
     def explain(self, field: int, value: int) -> str:
@@ -485,7 +406,8 @@ def _check_names(reader: SectionReader, snapshot: Snapshot, sections: dict[str, 
         row = columns.first_bad_name(snapshot.edge_type, snapshot.edge_name, is_named, count)
         if row < 0:
             return
-        key, width, field, value = "edges", header.edge_width, header.edge_fields[1], int(snapshot.edge_name[row])
+        key, width, field = "edges", header.edge_width, header.edge_fields[1]
+        value = int(snapshot.edge_name[row]) & columns.MAX_INDEX
     section = sections[key]
     offset = reader.number_offset(section.start + 1, section.stop, row * width + int(field))
     reader.fail_index(key, row, f"name {value:,}; the table has {count:,} strings", offset)

@@ -24,13 +24,13 @@ class Sources:
         self._closures = locations[graph.snapshot.node_type[locations[:, 0]] == closure]
 
     def place(self, script_id: int, line: int, column: int) -> str | None:
-        """``server.js:12:3``, or None when the script cannot be told."""
+        """``server.js:12:3``, ``server.js`` where V8 does not know the line, None when the script cannot be told."""
         if script_id < 0:
             return None
         if script_id not in self._paths:
             self._paths[script_id] = self._find_path(script_id)
         path = self._paths[script_id]
-        return f"{path}:{line + 1}:{column + 1}" if path else None
+        return f"{path}:{line + 1}:{column + 1}" if path and line >= 0 and column >= 0 else path
 
     def place_of(self, node: int) -> str | None:
         """Where a function stands, or an object's constructor."""

@@ -21,6 +21,7 @@ from pytest_memory.plugin.stash import CAMERA, GENERATOR, IN_BODY, MEASUREMENT, 
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap.capture import Worker
     from pytest_memory.load.generator import LoadGenerator
     from pytest_memory.monitor import MemoryMonitor
     from pytest_memory.node.process import NodeApp
@@ -107,7 +108,10 @@ def load_generator(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterato
 
 @pytest.fixture
 def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator[Callable[..., HeapSnapshot]]:
-    """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`."""
+    """Takes heap snapshots of the app: `before = heap_snapshot("before")`; `after.compare(before).new("Session")`.
+
+    `heap_snapshot("pool", worker="resize")` takes the heap of a worker thread, `pid=` that of another process.
+    """
     from pytest_memory.heap import stop_warming, warm_kernels
     from pytest_memory.progress import Stages
 
@@ -118,13 +122,13 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
     camera = item.stash[CAMERA] = session.camera(node_app)
     stages = Stages(time.monotonic)
 
-    def take(name: str = "snapshot") -> HeapSnapshot:
+    def take(name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         measurement = item.stash.get(MEASUREMENT, None)
         if measurement is not None:
             # Writing a snapshot takes many times the heap, and the process does not give it back soon.
             measurement.monitor.doubt("rss", "rss-after-snapshot")
         with stages.within(f"snapshot {name}"):
-            return camera.take(name)
+            return camera.take(name, worker=worker, pid=pid)
 
     with watching(request.config, stages.now):
         yield take

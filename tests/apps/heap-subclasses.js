@@ -35,13 +35,19 @@ function take(path) {
   const fd = fs.openSync(path, 'w');
   const write = (message) => fs.writeSync(fd, message.params.chunk);
   session.on('HeapProfiler.addHeapSnapshotChunk', write);
-  session.post('HeapProfiler.takeHeapSnapshot', { reportProgress: false });
-  session.off('HeapProfiler.addHeapSnapshotChunk', write);
-  fs.closeSync(fd);
+  return new Promise((resolve, reject) => {  // Node 26 answers later
+    session.post('HeapProfiler.takeHeapSnapshot', { reportProgress: false }, (error) => {
+      session.off('HeapProfiler.addHeapSnapshotChunk', write);
+      fs.closeSync(fd);
+      if (error) reject(error); else resolve();
+    });
+  });
 }
 
-session.post('HeapProfiler.enable');
-fill(0, 100);
-take(process.argv[2] + '1.heapsnapshot');
-fill(100, 3000);
-take(process.argv[2] + '2.heapsnapshot');
+(async () => {
+  session.post('HeapProfiler.enable');
+  fill(0, 100);
+  await take(process.argv[2] + '1.heapsnapshot');
+  fill(100, 3000);
+  await take(process.argv[2] + '2.heapsnapshot');
+})();

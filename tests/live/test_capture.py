@@ -79,8 +79,31 @@ def test_worker_thread_has_a_snapshot_of_its_own(app: NodeApp, tmp_path: Path) -
     with Camera(app, tmp_path) as camera:
         path = camera.take_file("worker", worker="second")
         assert "workerData" in path.read_text(errors="surrogatepass")
-        with pytest.raises(CaptureError, match="no worker thread 'third'"):
+        with pytest.raises(CaptureError, match="no worker threads of the app are called 'third'") as caught:
             camera.take_file("none", worker="third")
+    assert caught.value.slug == "capture-worker"
+    assert all(title in caught.value.message for title in ("'[worker 1] first'", "'[worker 2] second'", "inner'"))
+
+
+def test_a_worker_thread_is_named_as_the_app_lists_it(app: NodeApp, tmp_path: Path) -> None:
+    (record,) = app.processes
+    with Camera(app, tmp_path) as camera:
+        for thread in record.worker_threads:
+            (session,) = [one for one in app.inspector.workers() if one.worker_id == thread.worker_id]
+            mark = f"Marked{thread.worker_id}"
+            session.evaluate(f"class {mark} {{}}; globalThis.mark = new {mark}(); 0")
+            for worker in (thread, session, thread.worker_id, thread.title):
+                assert mark in read_ids(camera.take_file(worker=worker)).values()
+
+
+def test_a_name_that_several_worker_threads_bear_is_refused(app: NodeApp, tmp_path: Path) -> None:
+    url = app.inspector.workers()[0].url
+    with (
+        Camera(app, tmp_path) as camera,
+        pytest.raises(CaptureError, match="3 worker threads"),
+    ):
+        camera.take_file(worker=url)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_become_safe_file_names(app: NodeApp, tmp_path: Path) -> None:

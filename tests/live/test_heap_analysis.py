@@ -111,6 +111,34 @@ def test_findings_name_the_culprits(comparison: HeapComparison) -> None:
     assert "heap-growth.js:21:" in listener.location
 
 
+SPARSE_AND_EMOJI = """
+class Kept {}
+const sparse = [];
+for (const index of [7, 3000000000, 4294967290]) sparse[index] = new Kept();
+const flat = (text) => text.split('').join('');
+const emoji = [];
+for (const end of ['a', 'b']) emoji.push(flat('\\u{1F600}'.repeat(2000) + end));
+for (let i = 0; i < 2; i++) emoji.push(flat('short \\u{1F600}'));
+globalThis.app = { sparse, emoji, list: Array.from({ length: 900 }, () => new Kept()) };
+require('v8').writeHeapSnapshot(process.argv[1]);
+"""
+
+
+def test_sparse_arrays_and_emoji(tmp_path: Path, node: str) -> None:
+    file = tmp_path / "a.heapsnapshot"
+    subprocess.run([node, "-e", SPARSE_AND_EMOJI, str(file)], check=True, timeout=DEADLINE_S)
+    snapshot = HeapSnapshot.load(file)
+    assert 903 <= snapshot.count("Kept") <= 903 + PROTOTYPE
+    lines = [path_line(path) for one in snapshot.objects("Kept").ids for path in snapshot.retainer_paths(one)]
+    for index in (7, 3_000_000_000, 4_294_967_290):
+        assert any(line.endswith(f"sparse : Array → [{index}] → Kept") for line in lines)
+    assert 900 in {row.length for row in snapshot.largest_collections(limit=30)}
+    found = snapshot.find_strings("short \U0001f600")
+    assert [row.truncated for row in found if row.count > 1] == [False]
+    longest = max(snapshot.duplicate_strings(limit=100), key=lambda row: row.size_bytes // row.count)
+    assert longest.truncated  # they differ behind what V8 writes of them
+
+
 def test_subclasses_of_collections_are_counted_as_what_they_are(tmp_path: Path, node: str) -> None:
     subprocess.run([node, str(SUBCLASSES), f"{tmp_path}/"], check=True, timeout=DEADLINE_S)
     before, after = (HeapSnapshot.load(tmp_path / f"{number}.heapsnapshot") for number in (1, 2))

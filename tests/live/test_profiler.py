@@ -81,6 +81,24 @@ def test_operations_of_one_name_keep_a_profile_each(app: NodeApp, tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {*names, "allocations.heapprofile"}
 
 
+def test_operation_of_a_worker_thread(tmp_path: Path) -> None:
+    grow = "for (let i = 0; i < 30000; i++) globalThis.kept.push(new Kept(i)); 0"
+    with NodeApp.start(AppSpec(command=str(APPS / "threads.js"))) as app:
+        (session,) = [worker for worker in app.inspector.workers() if worker.evaluate("depth") == 2]
+        session.evaluate("class Kept { constructor(i) { this.i = { i }; } } globalThis.kept = []; 0")
+        with MemoryProfiler(app, directory=tmp_path, worker=session.title) as profiler:
+            profile = profiler.profile_during_operation(lambda: session.evaluate(grow), "in the worker")
+            with pytest.raises(CaptureError, match=r"called 'nobody'; there are: .*inner"):
+                MemoryProfiler(app, directory=tmp_path, worker="nobody").start_profiling()
+    assert profile.snapshots is not None
+    before, after = profile.snapshots
+    assert after.compare(before).new("Kept").count == 30_000
+    assert profile.allocations.total_bytes > 500_000
+    assert profile.worker_heap_growth_bytes > 500_000 > profile.heap_growth_bytes
+    grown = {growth.metric: growth.amount for growth in profile.record().growth}
+    assert grown["worker_heap"] == profile.worker_heap_growth_bytes
+
+
 def test_operations_error_passes_through_and_sampling_ends(app: NodeApp, tmp_path: Path) -> None:
     def fail() -> None:
         raise LookupError("in the operation")

@@ -56,6 +56,36 @@ def test_before_and_after_are_compared_object_by_object(allocating: Any) -> None
     assert kept_files(allocating) == []
 
 
+def test_worker_threads_have_heaps_of_their_own(make_project: Callable[[str], Any]) -> None:
+    project = make_project("threads.js")
+    project.test("""
+        import pytest
+
+        from pytest_memory.errors import CaptureError
+
+        def test_one_worker_grows(node_app, heap_snapshot):
+            (process,) = node_app.processes
+            (second,) = [thread for thread in process.worker_threads if thread.title.endswith(" second")]
+            (inside,) = [one for one in node_app.inspector.workers() if one.worker_id == second.worker_id]
+            inside.evaluate("class Kept {}; globalThis.kept = []; 0")
+            before = heap_snapshot("second-before", worker="second")
+            main_before = heap_snapshot("main-before")
+            inside.evaluate("for (let i = 0; i < 50; i++) kept.push(new Kept()); 0")
+            after = heap_snapshot("second-after", worker=second, pid=process.pid)
+            main_after = heap_snapshot("main-after")
+            assert after.compare(before).new("Kept").count == 50
+            assert main_after.compare(main_before).new("Kept").count == 0
+
+        def test_an_unknown_worker(node_app, heap_snapshot):
+            with pytest.raises(CaptureError) as caught:
+                heap_snapshot("none", worker="third")
+            assert "'third'; there are: " in str(caught.value)
+            for name in ("first", "second", "inner"):
+                assert f"] {name}' (id '" in str(caught.value)
+    """)
+    project.run().assert_outcomes(passed=2)
+
+
 def test_a_failed_test_keeps_its_snapshots_and_says_where(allocating: Any) -> None:
     allocating.test(TEST.format(expected=26))
     result = allocating.run("--memory-results=memory-results")

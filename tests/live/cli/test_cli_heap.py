@@ -169,6 +169,19 @@ def test_profile_over_a_pipe(tmp_path: Path) -> None:
     assert 'data-figure="treemap"' in (tmp_path / "memory-analysis-report.html").read_text()
 
 
+def test_profile_of_worker_threads_over_a_pipe(tmp_path: Path) -> None:
+    lines = "workers\nsnapshot a second\nsnapshot main\nsnapshot b second\ncompare\nsnapshot c third\nsnapshot d e f\n"
+    done = run_command("profile", "--app", APPS / "threads.js", "-o", "kept", cwd=tmp_path, stdin=lines)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("first", "second", "inner"):
+        assert f"] {name}  heap " in done.stdout
+    assert "do not share object ids" not in done.stdout  # a and b, not main and b
+    assert "'third'; there are: " in done.stderr
+    assert "got 3 words" in done.stderr
+    names = {path.stem for path in (tmp_path / "kept").glob("*.heapsnapshot")}
+    assert names == {"a", "main", "b"}
+
+
 def test_profile_started_app_compressed_as_json(tmp_path: Path) -> None:
     done = run_command(
         "profile", "--app", APP, "-o", "kept", "--compress", "gzip", "--json", cwd=tmp_path, stdin="snapshot a\n"

@@ -134,6 +134,26 @@ def test_every_completed_class_can_be_executed() -> None:
         assert name in out.getvalue()
 
 
+def test_compare_takes_the_last_two_of_one_heap() -> None:
+    shell, _ = make_shell()
+    compared: list[tuple[str, str]] = []
+
+    class Taken(Analysed):
+        def compare(self, before: Any) -> Any:
+            compared.append((before.names[0], self.names[0]))
+            raise ConfigError("seen enough")
+
+    for name, heap in (("a", "1"), ("main", ""), ("b", "1"), ("c", "2")):
+        taken: Any = Taken(name)
+        shell.snapshots[name], shell._heap_of[name] = taken, heap
+    with pytest.raises(ConfigError, match="there are 1 snapshots of one heap"):
+        shell.execute("compare")
+    del shell.snapshots["c"]
+    with pytest.raises(ConfigError, match="seen enough"):
+        shell.execute("compare")
+    assert compared == [("a", "b")]
+
+
 def test_list_without_snapshots() -> None:
     shell, out = make_shell()
     shell.execute("list")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_memory.heap import bytescan
 
-numbers = st.lists(st.integers(0, 10**18 - 1), min_size=1, max_size=30)
+numbers = st.lists(st.integers(0, 10**18 - 1) | st.integers(-(10**18) + 1, -1), min_size=1, max_size=30)
 spaces = st.sampled_from(["", " ", "\n", "\r\n\t "])
 
 
@@ -56,7 +56,11 @@ def test_every_cut_is_noticed(values: list[int]) -> None:
         (b"]", 0, bytescan.NOT_A_NUMBER),
         (b",1]", 0, bytescan.NOT_A_NUMBER),
         (b"1,,2]", 2, bytescan.NOT_A_NUMBER),
-        (b"1,-2]", 2, bytescan.NOT_A_NUMBER),
+        (b"1,-]", 2, bytescan.NOT_A_NUMBER),
+        (b"1,--2]", 2, bytescan.NOT_A_NUMBER),
+        (b"1,- 2]", 2, bytescan.NOT_A_NUMBER),
+        (b"1,2-3]", 3, bytescan.NOT_A_SEPARATOR),
+        (b"1,-1234567890123456789]", 3, bytescan.TOO_LARGE),
         (b"1.5,2]", 1, bytescan.NOT_A_SEPARATOR),
         (b"1e5]", 1, bytescan.NOT_A_SEPARATOR),
         (b"1 2]", 2, bytescan.NOT_A_SEPARATOR),

@@ -131,6 +131,11 @@ def test_copies_of_one_string_are_wasted_bytes() -> None:
     finding = found(copies, 2, 42)["duplicate-strings"]
     assert (finding.subject, finding.evidence["count_delta"]) == ("SELECT * FROM orders", 40)
     assert finding.evidence["retained_bytes"] == 40_000
+    # Of the one that was there alone nothing was wasted, but it is none of the new ones.
+    first, alone = found(copies, 0, 42)["duplicate-strings"], found(copies, 1, 42)["duplicate-strings"]
+    assert (first.evidence["count_delta"], alone.evidence["count_delta"]) == (42, 41)
+    assert first.evidence["retained_bytes"] == alone.evidence["retained_bytes"] == 41_000
+    assert "duplicate-strings" not in found(copies, 1, LEAST_OBJECTS)
 
 
 def test_what_the_embedder_calls_detached_is_a_finding() -> None:

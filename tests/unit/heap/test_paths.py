@@ -115,6 +115,17 @@ def test_variables_of_functions_and_elements_of_arrays() -> None:
     assert path_line(path) == '(global) → app : App → ["on request"] → onRequest() → cache : Array → [7] → Item'
 
 
+def test_the_last_places_of_a_sparse_array_have_their_index() -> None:
+    heap, app = app_heap()
+    items = [heap.node("object", "Item", size=8) for _ in range(5)]
+    for written, item in zip((5, 2**31, 2**32 - 2, -(2**31), -2), items):  # -2: as Node 24 writes 2^32 - 2
+        heap.edge(app, "element", written, item)
+    graph = graph_of(heap)
+    ways = [path_line(path) for item in items for path in paths.retainer_paths(graph, [item])]
+    indexes = (5, 2147483648, 4294967294, 2147483648, 4294967294)
+    assert ways == [f"(global) → app : App → [{index}] → Item" for index in indexes]
+
+
 def test_a_long_list_is_told_shortly() -> None:
     heap, app = app_heap()
     last, edge = app, "head"

@@ -96,6 +96,18 @@ def test_collections_come_by_length() -> None:
     assert [(row.container.name, row.length) for row in rows] == [("Array", 5), ("Object", 3)]
 
 
+def test_the_prototype_is_no_entry() -> None:
+    heap = Heap()
+    array, plain = heap.object("Array"), heap.object("Object")
+    for owner in (array, plain):
+        heap.edge(owner, "property", "__proto__", heap.app)
+    for index in range(5):
+        heap.edge(array, "element", index, heap.object("Thing"))
+        heap.edge(plain, "property", f"p{index}", heap.object("Thing"))
+    lengths = queries.collection_lengths(heap.graph())
+    assert lengths[[array, plain]].tolist() == [5, 5]
+
+
 def test_duplicate_strings_and_what_they_waste() -> None:
     heap = Heap()
     for _ in range(3):
@@ -112,6 +124,25 @@ def test_strings_cut_by_v8_are_marked() -> None:
         heap.object("x" * 1024, 2000, kind="string")
     (row,) = queries.duplicate_strings(heap.graph())
     assert row.truncated
+
+
+def test_a_string_of_emoji_is_longer_than_it_looks() -> None:
+    """V8 writes 512 characters of it: one for two."""
+    heap = Heap()
+    for _ in range(2):
+        heap.object("\uf600" * 512, 16 + 2 * 4000, kind="string")
+        heap.object("\uf601" * 500, 16 + 2 * 1000, kind="string")
+    longer, whole = queries.duplicate_strings(heap.graph())
+    assert (longer.truncated, whole.truncated) == (True, False)
+
+
+def test_a_character_beyond_16_bits_is_found_as_v8_writes_it() -> None:
+    heap = Heap()
+    heap.object("hello \uf600!", 30, kind="string")
+    heap.object("hello \U0001f600 too", 20, kind="string")  # saved again by a careful program
+    heap.object("hello \uf601", 10, kind="string")
+    found = queries.find_strings(heap.graph(), "hello \U0001f600")
+    assert [row.size_bytes for row in found] == [30, 20]
 
 
 @pytest.mark.parametrize(

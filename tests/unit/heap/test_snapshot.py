@@ -211,7 +211,7 @@ def change_document(path: str, value: Any) -> bytes:
         ("nodes.1", 2**31, "snapshot-index", "nodes"),
         ("nodes.4", 2, "snapshot-counts", "edge_count"),
         ("nodes.4", 2**31 - 1, "snapshot-counts", "edge_count"),
-        ("nodes.2", -1, "snapshot-format", "nodes"),
+        *((f"nodes.{field}", -1, "snapshot-index", "nodes") for field in range(6)),
         ("nodes.3", 1.5, "snapshot-format", "nodes"),
         ("nodes.3", "1", "snapshot-format", "nodes"),
         ("nodes.3", [1], "snapshot-format", "nodes"),
@@ -221,8 +221,17 @@ def change_document(path: str, value: Any) -> bytes:
         ("edges.2", 18, "snapshot-index", "edges"),
         ("edges.2", 10**17, "snapshot-index", "edges"),
         ("edges.4", 99, "snapshot-index", "edges"),
+        ("edges.4", 2**32 - 1, "snapshot-index", "edges"),
+        ("edges.4", -1, "snapshot-index", "edges"),
+        ("edges.0", -1, "snapshot-index", "edges"),
+        ("edges.1", -(2**31) - 1, "snapshot-index", "edges"),
+        ("edges.2", -6, "snapshot-index", "edges"),
+        ("edges.1", 2**32, "snapshot-index", "edges"),
         ("locations.0", 5, "snapshot-index", "locations"),
         ("locations.0", 6 * 3, "snapshot-index", "locations"),
+        ("locations.0", -6, "snapshot-index", "locations"),
+        ("locations.1", 2**32, "snapshot-index", "locations"),
+        ("locations.2", -(2**31) - 1, "snapshot-index", "locations"),
         ("locations", [1, 2, 3], "snapshot-counts", "locations"),
         ("strings", {}, "snapshot-format", "strings"),
         ("strings", ["a", 5], "snapshot-format", "strings"),
@@ -233,6 +242,19 @@ def test_a_lie_in_the_file_is_named(path: str, value: Any, slug: str, field: str
     error = refusal(change_document(path, value))
     assert (error.slug, error.field) == (slug, field), error
     assert error.byte_offset is not None
+
+
+@pytest.mark.parametrize("written", [-1, 2**32 - 1])
+def test_a_place_that_v8_does_not_know_is_no_place(written: int) -> None:
+    heap = SnapshotBuilder()
+    for place in ((written, written, written), (7, written, written), (7, 3, 5)):
+        node = heap.node("object", "Session", size=8)
+        heap.edge(heap.root, "element", node, node)
+        heap.location(node, *place)
+    graph = build_graph(parse_snapshot(heap.to_bytes()))
+    assert graph.snapshot.locations[:, 1:].tolist() == [[-1, -1, -1], [7, -1, -1], [7, 3, 5]]
+    rows = {(row.script_id, row.line, row.column): row.count for row in queries.class_rows(graph, "Session")}
+    assert rows == {(-1, -1, -1): 1, (7, -1, -1): 1, (7, 3, 5): 1}
 
 
 def test_a_bad_value_is_found_at_its_byte() -> None:
