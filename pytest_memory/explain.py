@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import PytestMemoryError
 from pytest_memory.model import ClassDelta, Finding, HeapNode, LeakEstimate, Note
+from pytest_memory.settle import settle_worker
 
 if TYPE_CHECKING:
+    from pytest_memory.cdp.client import WorkerSession
     from pytest_memory.leakrun import LeakResult
     from pytest_memory.node.process import NodeApp
 
@@ -54,7 +56,7 @@ def _explain(
 
     with Camera(app, directory) as camera:
         try:
-            worker = _growing_worker(app, result)
+            worker = _growing_worker(app, operation, result)
             before = camera.take("leak-before", worker=worker)
             units = _work(operation)
             after = camera.take("leak-after", worker=worker)
@@ -74,13 +76,20 @@ def _explain(
     return replace(result, artifacts=(*result.artifacts, *map(snapshot_artifact, kept))), notes
 
 
-def _growing_worker(app: NodeApp, result: LeakResult) -> Any:
-    """The worker thread with the largest heap, when it is worker heaps that grow."""
+def _growing_worker(app: NodeApp, operation: Callable[[], Any], result: LeakResult) -> WorkerSession | None:
+    """The worker thread whose heap a portion of work makes grow most, when it is worker heaps that grow.
+
+    Not the one with the largest heap: that may hold what every app holds, beside the one that leaks."""
     kinds = {estimate.kind for estimate in result.estimates if estimate.outcome == "critical"}
     if "worker-heap" not in kinds or "heap" in kinds:
         return None
     workers = app.inspector.workers()
-    return max(workers, key=lambda worker: worker.call("Runtime.getHeapUsage")["usedSize"], default=None)
+    if len(workers) < 2:
+        return workers[0] if workers else None
+    before = {worker: settle_worker(worker) for worker in workers}
+    _work(operation)
+    grown = {worker: settle_worker(worker) - bytes_ for worker, bytes_ in before.items() if not worker.closed}
+    return max(grown, key=lambda worker: grown[worker], default=None)
 
 
 def _work(operation: Callable[[], Any]) -> int:

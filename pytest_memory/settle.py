@@ -92,6 +92,7 @@ class _Session(Protocol):
     @property
     def closed(self) -> bool: ...
     def submit(self, method: str, params: Mapping[str, Any] | None = None) -> Future[dict[str, Any]]: ...
+    def call(self, method: str, params: Mapping[str, Any] | None = None, *, timeout_s: float = ...) -> Any: ...
     def evaluate(self, expression: str, *, timeout_s: float = ..., await_promise: bool = ...) -> Any: ...
 
 
@@ -172,6 +173,15 @@ def settle_app(
         duration_s=clock() - began,
         converged=mains_still and workers_still,
     )
+
+
+def settle_worker(worker: _Session) -> int:
+    """Bytes a worker thread's heap holds after two collections; its event loop need not turn for that.
+
+    Raises InspectorError when it has ended."""
+    for _ in range(2):
+        worker.call("Runtime.evaluate", _WORKER_GC, timeout_s=COMMAND_TIMEOUT_S)
+    return int(worker.call("Runtime.getHeapUsage", timeout_s=COMMAND_TIMEOUT_S)["usedSize"])
 
 
 def _find_app(records: Sequence[_Record]) -> int:

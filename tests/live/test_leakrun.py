@@ -13,11 +13,12 @@ from support.apps import wait_until
 
 from pytest_memory.classcount import count_classes
 from pytest_memory.errors import ConfigError, InspectorClosed, InspectorCommandError, InspectorError
+from pytest_memory.explain import explain_leak
 from pytest_memory.expression import repeat_in_app
 from pytest_memory.judge.counts import growing_classes
 from pytest_memory.leakrun import LeakResult, count_work, run_leak_test
 from pytest_memory.load import LoadGenerator
-from pytest_memory.model import LoadStats
+from pytest_memory.model import LeakEstimate, LoadStats
 from pytest_memory.node.process import NodeApp
 from pytest_memory.settle import COMMAND_TIMEOUT_S, settle_app
 
@@ -173,6 +174,21 @@ def test_gains_that_are_not_in_proportion_are_no_evidence() -> None:
     assert [delta.name for delta in growing_classes(looks)] == ["A"]
     assert growing_classes(looks[:2]) == ()
     assert growing_classes([(0, {}), (0, {"A": 50}), (0, {"A": 100})]) == ()
+
+
+# --- explaining ---
+
+
+def test_of_several_workers_the_one_that_grows_is_explained(start_app: StartApp) -> None:
+    app = start_app("two-workers.js")
+    grows = LeakEstimate(
+        kind="worker-heap", outcome="critical", reason="grows", slope=100.0, low=90.0, high=110.0, limit=6.0
+    )
+    with LoadGenerator(app.url, concurrency=1) as load:
+        load.run("/", requests=200)
+        explained, notes = explain_leak(app, lambda: load.run("/", requests=500), LeakResult(estimates=(grows,)), None)
+    assert notes == ()
+    assert "Remembered" in [delta.name for delta in explained.class_deltas]
 
 
 # --- leak tests ---
