@@ -73,6 +73,7 @@ FLOORS = {
     "pytest_memory.load.plan": 2,
     "pytest_memory.load.messages": 2,
     "pytest_memory.load.histogram": 2,
+    "pytest_memory.load.hopeless": 2,
     "pytest_memory.heap": 5,
     "pytest_memory.heap.jit": 0,
     "pytest_memory.heap.marks": 0,

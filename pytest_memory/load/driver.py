@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memory.errors import ConfigError, LoadError
 from pytest_memory.load.compile import Origin, Work
+from pytest_memory.load.hopeless import JointErrors
 from pytest_memory.load.jobs import describe, is_private, make_jobs
 from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
 from pytest_memory.load.plan import Settings
@@ -69,7 +70,19 @@ class Driver:
             self._run_id += 1
             number = self.next_number
             jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
-            return self._collect(self._pool.run(jobs), origin, names, settings, progress)
+            messages = self._pool.run(jobs)
+            if len(jobs) > 1:
+                messages = self._watch_errors(messages, JointErrors(len(jobs), settings.limits.max_error_rate))
+            return self._collect(messages, origin, names, settings, progress)
+
+    def _watch_errors(self, messages: Messages, errors: JointErrors) -> Iterator[tuple[int, Interval | Done]]:
+        """Pass messages on, and stop the run when too many requests of all processes fail."""
+        for process, message in messages:
+            if isinstance(message, Done):
+                errors.ended(process)
+            elif errors.add(process, message.targets, measured=message.measured):
+                self._pool.stop("max-error-rate")
+            yield process, message
 
     def drive_scenario(
         self, run: ScenarioRun, origin: Origin, name: str, settings: Settings, progress: Progress | None

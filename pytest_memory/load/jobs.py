@@ -124,7 +124,7 @@ def make_jobs(
             think_time_s=settings.think_time_s,
             abort=settings.abort,
             read_bytes_per_s=settings.read_bytes_per_s,
-            max_error_rate=settings.limits.max_error_rate,
+            max_error_rate=settings.limits.max_error_rate if parts == 1 else None,
             max_redirects=settings.max_redirects,
         )
         for index in range(parts)
@@ -179,9 +179,10 @@ def make_socket_jobs(
             subprotocols=list(subprotocols),
             first=first_number + index,
             stride=parts,
+            worker=index,
             tls=tls,
             think_time_s=settings.think_time_s,
-            max_error_rate=settings.limits.max_error_rate,
+            max_error_rate=settings.limits.max_error_rate if parts == 1 else None,
         )
         for index in range(parts)
     ]

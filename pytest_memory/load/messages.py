@@ -103,6 +103,7 @@ class Job(msgspec.Struct, tag="job"):
 
     ``addresses`` are numeric, tried in order until one answers.  ``first`` and ``stride`` number the requests:
     this process uses ``first``, ``first + stride``, …, so that ``{n}`` is unique over all processes.
+    ``max_error_rate`` is for a process that has the run for itself.
     """
 
     id: int
@@ -145,6 +146,7 @@ class Socket(msgspec.Struct, tag="socket"):
     subprotocols: list[str] = []
     first: int = 0
     stride: int = 1
+    worker: int = 0
     tls: Tls | None = None
     think_time_s: tuple[float, float] | None = None
     max_error_rate: float | None = None

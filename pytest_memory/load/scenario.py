@@ -23,6 +23,7 @@ import httpx
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.compile import Origin, origin_of
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import ErrorShare
 from pytest_memory.load.messages import Done, Interval, Stage, TargetCounts, Tls
 from pytest_memory.load.plan import Settings
 from pytest_memory.load.schedule import client_start_s
@@ -172,7 +173,7 @@ class ScenarioRun:
         self._left = 0
         self._until: float | None = None
         self._stopped: str | None = None
-        self._seen = [0, 0]
+        self._error_share = ErrorShare(settings.limits.max_error_rate)
         self._measured_from_ns = perf_counter_ns()
 
     def messages(self) -> Iterator[Interval | Done]:
@@ -253,7 +254,7 @@ class ScenarioRun:
             self._left -= 1
             number, self._number = self._number, self._number + 1
             await self._iterate(number)
-            self._judge()
+            self._judge(stage)
             if self._settings.think_time_s is not None:
                 await asyncio.sleep(random.uniform(*self._settings.think_time_s))
 
@@ -279,11 +280,8 @@ class ScenarioRun:
         finally:
             self._active -= 1
 
-    def _judge(self) -> None:
-        requests = self._seen[0] + self._counts.target.requests
-        errors = self._seen[1] + self._counts.target.errors
-        limit = self._settings.limits.max_error_rate
-        if limit is not None and requests >= 20 and errors > limit * requests:
+    def _judge(self, stage: Stage) -> None:
+        if self._error_share.is_too_large([self._counts.target], measured=stage.measured):
             self.stop("max-error-rate")
         silent_s = time.monotonic() - self._counts.answered_at
         if self._counts.errors["connect"] >= 3 and silent_s > DEAD_AFTER_S:
@@ -292,8 +290,7 @@ class ScenarioRun:
     def _report(self, measured: bool) -> None:
         counts, self._counts = self._counts, _Counts()
         self._counts.answered_at = counts.answered_at
-        self._seen[0] += counts.target.requests
-        self._seen[1] += counts.target.errors
+        self._error_share.add([counts.target], measured=measured)
         self._messages.put(
             Interval(
                 t_s=(perf_counter_ns() - self._measured_from_ns) * 1e-9,

@@ -21,8 +21,9 @@ from typing import Any
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
 from pytest_memory.load.addresses import Addresses
-from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED
+from pytest_memory.load.engine import DEAD_AFTER_S, UNLIMITED
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import ErrorShare
 from pytest_memory.load.inspect import ResponseRejected, trpc_error
 from pytest_memory.load.messages import Done, Interval, Socket, Stage, TargetCounts
 from pytest_memory.load.schedule import client_start_s
@@ -81,7 +82,7 @@ class SocketEngine:
         self._refused_since: float | None = None
         self._answered = False
         self._failure: tuple[str, str] | None = None
-        self._seen = [0, 0]
+        self._error_share = ErrorShare(job.max_error_rate)
         self._measured_from_ns = perf_counter_ns()
         self._reset()
 
@@ -138,19 +139,18 @@ class SocketEngine:
             if time.monotonic() >= next_report:
                 self._report(stage.measured)
                 next_report += self.job.interval_s
-            self._judge_errors()
+            self._stop_if_hopeless(stage)
 
-    def _judge_errors(self) -> None:
-        limit = self.job.max_error_rate
+    def _stop_if_hopeless(self, stage: Stage) -> None:
         with self._lock:
-            requests = self._seen[0] + self._counts.requests
-            errors = self._seen[1] + self._counts.errors
-        if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
+            too_many = self._error_share.is_too_large([self._counts], measured=stage.measured)
+        if too_many:
             self.stop("max-error-rate")
 
     def _client(self, index: int, stage: Stage, until: float | None) -> None:
         """What one thread does: connections one after the other, while there are permits."""
-        self._quit.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s))
+        process = self.job.worker / self.job.stride
+        self._quit.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s, process))
         while (until is None or time.monotonic() < until) and (number := self._take_permit()) is not None:
             started = perf_counter_ns()
             try:
@@ -292,8 +292,7 @@ class SocketEngine:
                 errors_by_kind=self._errors,
                 first_error=self._first_error,
             )
-            self._seen[0] += self._counts.requests
-            self._seen[1] += self._counts.errors
+            self._error_share.add([self._counts], measured=measured)
             self._reset()
         self._emit(message)
 

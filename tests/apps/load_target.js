@@ -101,6 +101,7 @@ function handle(req, res) {
   const path = req.url.split('?')[0];
   req.on('aborted', () => { counts.aborted++; });
   res.on('close', () => { if (!res.writableFinished) counts.cut = (counts.cut || 0) + 1; });
+  if (path.startsWith('/odd-fails/')) return setTimeout(() => json(res, Number(path.slice(11)) % 2 ? 503 : 200, {}), 10);
   if (path.startsWith('/item/')) { seen.add(path); return json(res, 200, { id: path.slice(6) }); }
   let body = '';
   req.on('data', (chunk) => { body += chunk; });

@@ -11,7 +11,8 @@ import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
-from pytest_memory.load.messages import Abort, Flow, Save, Stage, Step, Stream
+from pytest_memory.load.messages import Abort, Done, Flow, FromWorker, Save, Stage, Step, Stop, Stream
+from pytest_memory.load.worker import Session
 
 
 def test_who_thinks_at_the_end_of_a_stage_is_begun_once_in_the_next() -> None:
@@ -90,6 +91,38 @@ def test_a_kept_connection_knows_which_address_answers() -> None:
         assert first.errors == {}
         assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (9, {}, None)
         assert app.most_under_way == 3
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_clients_that_mostly_think_stop_a_run() -> None:
+    async def scenario() -> None:
+        async def fail(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(OK.replace(b"200 OK", b"503 No"))
+
+        async with serving(fail) as app:
+            stage = Stage(concurrency=10, requests=1000)
+            outcome = await run_job(make_job(app.port, stage, max_error_rate=0.5, think_time_s=(0.07, 0.07)))
+
+        assert outcome.done.stopped_early == "max-error-rate"
+        assert outcome.requests < 200
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
+    async def scenario() -> None:
+        async def fail_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(0.002)
+            writer.write(OK if len(app.heads) > 120 else OK.replace(b"200 OK", b"503 No"))
+
+        async with serving(fail_at_first) as app:
+            stages = [Stage(concurrency=1, requests=120, measured=False), Stage(concurrency=1, requests=60)]
+            outcome = await run_job(make_job(app.port, *stages, max_error_rate=0.5))
+
+        assert outcome.done.stopped_early is None
+        assert outcome.requests == 180
+        assert outcome.errors == {"http-503": 120}
 
     asyncio.run(scenario())
 
@@ -363,5 +396,29 @@ def test_an_app_that_lets_itself_be_hung_up_on_is_not_refusing() -> None:
             await asyncio.wait_for(engine.run(), 10)
 
         assert engine.refused_since_ns == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_is_to_stop_before_it_has_begun_does_not_begin() -> None:
+    """A process that has just been started reads its job and the word to stop at once."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.01)) as app:
+            session = Session(asyncio.get_running_loop())
+            sent: list[FromWorker] = []
+            session.send = sent.append  # type: ignore[method-assign]
+            session.receive(make_job(app.port, Stage(concurrency=1, duration_s=60.0)))
+            session.receive(Stop(reason="app-died"))
+            assert session._running is not None
+            await asyncio.wait_for(session._running, 5)
+            session.receive(make_job(app.port, Stage(concurrency=1, requests=1)))
+            await asyncio.wait_for(session._running, 5)
+
+        first, *_, last = sent
+        assert isinstance(first, Done)
+        assert isinstance(last, Done)
+        assert (first.stopped_early, last.stopped_early) == ("app-died", None)
+        assert len(app.heads) == 1
 
     asyncio.run(scenario())

@@ -49,9 +49,9 @@ async def dribble(writer: asyncio.StreamWriter, head: bytes) -> None:
         await asyncio.sleep(0.02)
 
 
-async def run_sockets(port: int, stage: Stage, **fields: Any) -> Outcome:
+async def run_sockets(port: int, *stages: Stage, **fields: Any) -> Outcome:
     fields = {"addresses": [("127.0.0.1", port)], "timeout_s": 5.0, "interval_s": 60.0, "clean": False, **fields}
-    job = Socket(id=1, url=f"ws://app:{port}/", stages=[stage], send=[], **fields)
+    job = Socket(id=1, url=f"ws://app:{port}/", stages=list(stages), send=[], **fields)
     intervals: list[Interval] = []
     engine = SocketEngine(job, asyncio.get_running_loop(), intervals.append)
     done = await asyncio.wait_for(engine.run(), 8.0)
@@ -111,6 +111,24 @@ def test_time_that_is_held_is_not_time_that_is_waited() -> None:
             )
 
         assert (outcome.requests, outcome.errors) == (1, {})
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
+    async def scenario() -> None:
+        async def greet_later(writer: asyncio.StreamWriter, head: bytes) -> None:
+            if len(app.heads) > 40:
+                await greet(writer, head)
+            else:
+                writer.write(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+
+        async with serving(greet_later) as app:
+            stages = [Stage(concurrency=1, requests=40, measured=False), Stage(concurrency=1, requests=20)]
+            outcome = await run_sockets(app.port, *stages, receive=1, max_error_rate=0.1)
+
+        assert outcome.done.stopped_early is None
+        assert (outcome.requests, outcome.errors) == (60, {"http-503": 40})
 
     asyncio.run(scenario())
 
