@@ -34,6 +34,7 @@ from pytest_memory.load.plan import (
     refuse_unknown,
 )
 from pytest_memory.load.result import LoadResult
+from pytest_memory.load.template import written_out
 from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
 
 if TYPE_CHECKING:
@@ -248,29 +249,29 @@ class LoadGenerator:
     ) -> LoadResult:
         """Open WebSockets and leave, over and over.  A request, or iteration, is one connection.
 
-        Each sends the messages ``send`` (with ``{n}`` and ``{uuid}``), waits for ``receive`` messages, stays for
-        ``hold``, sends ``farewell`` and closes; with ``clean`` False it just drops the connection.  Latency is the
-        time until the last awaited message (or the handshake) was there, and ``timeout`` is how long that may take,
-        whatever else arrives.  A redirect is an error.
+        Each sends the messages ``send``, waits for ``receive`` messages, stays for ``hold``, sends ``farewell`` and
+        closes; with ``clean`` False it just drops the connection.  ``{n}`` and ``{uuid}`` in path, headers and
+        messages are those of the connection.  Latency is the time until the last awaited message (or the handshake)
+        was there, and ``timeout`` is how long that may take, whatever else arrives.  A redirect is an error.
         """
         settings = parse_options(options, self._defaults)
         compiler = self._compiler(settings)
-        sent = compiler.socket_headers(path, headers or {})
-        origin, path = compiler.socket_origin(path)
+        lines = compiler.socket_headers(headers or {})
+        origin, parts = compiler.socket_origin(path)
         make = partial(
             make_socket_jobs,
             origin=origin,
-            path=path,
+            path=parts,
             send=send,
             receive=receive,
             hold=hold,
             farewell=farewell,
             clean=clean,
-            headers=sent,
+            headers=lines,
             subprotocols=subprotocols,
             check=check,
         )
-        return self._driver.drive(origin, [f"WS {path}"], settings, make, self._progress(options))
+        return self._driver.drive(origin, [f"WS {written_out(parts)}"], settings, make, self._progress(options))
 
     def half_open(
         self, path: str, *, connections: int = 10, hold: Duration = "5s", **options: Unpack[RunOptions]

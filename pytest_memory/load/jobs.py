@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -135,13 +135,13 @@ def make_socket_jobs(
     settings: Settings,
     *,
     origin: Origin,
-    path: str,
+    path: Sequence[Part],
     send: Sequence[str],
     receive: int,
     hold: Any,
     farewell: Sequence[str],
     clean: bool,
-    headers: Mapping[str, str],
+    headers: Sequence[list[Part]],
     subprotocols: Sequence[str],
     check: Literal["", "trpc"],
     run_id: int,
@@ -164,7 +164,7 @@ def make_socket_jobs(
     return [
         Socket(
             id=run_id,
-            url=f"{scheme}://{origin.url.partition('://')[2]}{path}",
+            url=[f"{scheme}://{origin.url.partition('://')[2]}".encode(), *path],
             addresses=list(addresses),
             stages=split_stages(settings.stages, parts, index),
             timeout_s=settings.timeout_s,
@@ -175,7 +175,7 @@ def make_socket_jobs(
             farewell=[_message_parts(text) for text in farewell],
             clean=clean,
             check=check,
-            headers=[f"{name}: {value}" for name, value in headers.items()],
+            headers=list(headers),
             subprotocols=list(subprotocols),
             first=first_number + index,
             stride=parts,

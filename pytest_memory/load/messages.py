@@ -128,10 +128,11 @@ class Job(msgspec.Struct, tag="job"):
 
 
 class Socket(msgspec.Struct, tag="socket"):
-    """A run of WebSocket connections: connect, send, receive, leave; over and over.  ``addresses`` as in a `Job`."""
+    """A run of WebSocket connections: connect, send, receive, leave; over and over.  ``addresses`` as in a `Job`;
+    ``headers`` are whole lines."""
 
     id: int
-    url: str
+    url: list[Part]
     addresses: list[tuple[str, int]]
     stages: list[Stage]
     timeout_s: float
@@ -142,7 +143,7 @@ class Socket(msgspec.Struct, tag="socket"):
     farewell: list[list[Part]] = []
     clean: bool = True
     check: Literal["", "trpc"] = ""
-    headers: list[str] = []
+    headers: list[list[Part]] = []
     subprotocols: list[str] = []
     first: int = 0
     stride: int = 1

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
@@ -206,7 +206,7 @@ class SocketEngine:
         """One connection; returns when all that was waited for had arrived."""
         job = self.job
         values = built_in_values(number)
-        connection, timed = self._connect()
+        connection, timed = self._connect(values)
         try:
             for message in job.send:
                 self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
@@ -226,7 +226,7 @@ class SocketEngine:
                 connection.shutdown()  # type: ignore[no-untyped-call]
         return answered_ns
 
-    def _connect(self) -> tuple[WebSocket, TimedSocket]:
+    def _connect(self, values: Mapping[str, object]) -> tuple[WebSocket, TimedSocket]:
         """A WebSocket, and what holds it to its time."""
         job = self.job
         deadline = time.monotonic() + job.timeout_s
@@ -237,22 +237,23 @@ class SocketEngine:
                 sock = self._tls.wrap_socket(plain, server_hostname=job.tls.server_name)
             timed = TimedSocket(sock, max(0.0, deadline - time.monotonic()))
             connection = WebSocket(enable_multithread=False)
-            self._shake_hands(connection, timed)
+            self._shake_hands(connection, timed, values)
         except BaseException:
             # That of TLS has taken the plain one's descriptor.
             sock.close()
             raise
         return connection, timed
 
-    def _shake_hands(self, connection: WebSocket, timed: TimedSocket) -> None:
+    def _shake_hands(self, connection: WebSocket, timed: TimedSocket, values: Mapping[str, object]) -> None:
         job = self.job
-        named = {line.partition(":")[0].lower() for line in job.headers}
+        lines = [render_parts(line, values).decode("utf-8", "replace") for line in job.headers]
+        named = {line.partition(":")[0].lower() for line in lines}
         try:
             # A redirect could lead to a host that nobody has allowed to be loaded.
             connection.connect(  # type: ignore[no-untyped-call]
-                job.url,
+                render_parts(job.url, values).decode("ascii"),
                 socket=timed,
-                header=job.headers,
+                header=lines,
                 subprotocols=job.subprotocols or None,
                 redirect_limit=0,
                 suppress_host="host" in named,

@@ -51,7 +51,7 @@ async def dribble(writer: asyncio.StreamWriter, head: bytes) -> None:
 
 async def run_sockets(port: int, *stages: Stage, **fields: Any) -> Outcome:
     fields = {"addresses": [("127.0.0.1", port)], "timeout_s": 5.0, "interval_s": 60.0, "clean": False, **fields}
-    job = Socket(id=1, url=f"ws://app:{port}/", stages=list(stages), send=[], **fields)
+    job = Socket(id=1, url=[f"ws://app:{port}/".encode()], stages=list(stages), send=[], **fields)
     intervals: list[Interval] = []
     engine = SocketEngine(job, asyncio.get_running_loop(), intervals.append)
     done = await asyncio.wait_for(engine.run(), 8.0)
@@ -165,5 +165,31 @@ def test_cookies_and_credentials_go_with_a_websocket_and_nothing_goes_twice() ->
         assert {"X-All: 2", "origin: http://shop", "Cookie: a=1", "Authorization: Basic dTpw"} <= set(lines)
         names = [line.partition(":")[0].lower() for line in lines[1:] if line]
         assert sorted(names) == sorted(set(names))
+
+    asyncio.run(scenario())
+
+
+def test_placeholders_are_filled_in_the_handshake_as_in_a_message() -> None:
+    def open_some(url: str) -> LoadResult:
+        with LoadGenerator(url, headers={"x-all": "{uuid}"}, cookies={"who": "u{n}"}) as load:
+            return load.websocket(
+                "/rooms/{n}?u={uuid}", receive=1, requests=3, concurrency=1, clean=False, headers={"x-one": "<{n}>"}
+            )
+
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            result = await asyncio.to_thread(open_some, f"http://127.0.0.1:{app.port}")
+
+        assert result.ok, result
+        assert result.target("WS /rooms/{n}?u={uuid}").requests == 3
+        uuids = set()
+        for number, head in enumerate(app.heads):
+            first, *lines = head.decode().split("\r\n")
+            assert {f"x-one: <{number}>", f"Cookie: who=u{number}"} <= set(lines)
+            found = re.fullmatch(rf"GET /rooms/{number}\?u=(.{{36}}) HTTP/1.1", first)
+            assert found is not None, first
+            assert f"x-all: {found[1]}" in lines
+            uuids.add(found[1])
+        assert len(uuids) == 3
 
     asyncio.run(scenario())
