@@ -70,6 +70,7 @@ FLOORS = {
     "pytest_memory.load.wire": 2,
     "pytest_memory.load.template": 2,
     "pytest_memory.load.schedule": 2,
+    "pytest_memory.load.steps": 2,
     "pytest_memory.load.plan": 2,
     "pytest_memory.load.messages": 2,
     "pytest_memory.load.histogram": 2,

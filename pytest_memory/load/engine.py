@@ -19,11 +19,12 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from pytest_memory.load.alarm import Alarm
-from pytest_memory.load.client import Client, LiveFlow
+from pytest_memory.load.client import Client
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.hopeless import ErrorShare, Silence
 from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts
 from pytest_memory.load.schedule import arrival_s, client_start_s, due_by_share
+from pytest_memory.load.steps import LiveFlow
 from pytest_memory.load.tls import make_tls_context
 from pytest_memory.load.wire import FullReader, ResponseReader
 
