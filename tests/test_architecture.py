@@ -71,6 +71,7 @@ FLOORS = {
     "pytest_memory.load.template": 2,
     "pytest_memory.load.schedule": 2,
     "pytest_memory.load.steps": 2,
+    "pytest_memory.load.unpack": 1,
     "pytest_memory.load.plan": 2,
     "pytest_memory.load.messages": 2,
     "pytest_memory.load.histogram": 2,

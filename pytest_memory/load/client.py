@@ -107,7 +107,13 @@ class Client(asyncio.Protocol):
         reader = self.reader
         self._response_bytes = 0
         if step.full:
-            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None, trpc=step.step.check == "trpc")
+            stream = step.stream
+            cast(FullReader, reader).expect(
+                step.method,
+                keep_body=stream is None,
+                count_events=stream is not None and stream.events is not None,
+                trpc=step.step.check == "trpc",
+            )
         else:
             reader.expect(step.method)
         self._watching = self._abort is not None or step.stream is not None or engine.read_bytes_per_s is not None
@@ -142,6 +148,7 @@ class Client(asyncio.Protocol):
         try:
             complete = self.reader.feed(data)
         except WireError as error:
+            engine.last_response_ns = now  # of whatever kind
             self.hang_up()
             self._end_failed(error.kind, error.detail)
             return

@@ -91,6 +91,24 @@ def test_event_streams_are_left_after_a_time(load: LoadGenerator, target: LoadTa
     assert all_closed(target)
 
 
+@pytest.mark.parametrize("how", ["gzip", "deflate"])
+def test_events_of_a_compressed_stream_count(load: LoadGenerator, target: LoadTarget, how: str) -> None:
+    result = load.sse(f"/sse-packed?how={how}", events=3, requests=8)
+
+    assert result.ok, result
+    assert result.status == {"200": 8}
+    assert result.max_s < 2
+    assert all_closed(target)
+
+
+def test_a_stream_compressed_in_a_way_of_its_own_is_an_error_that_says_so(load: LoadGenerator) -> None:
+    result = load.sse("/sse-packed?how=br", events=3, requests=4)
+
+    assert result.errors_by_kind == {"content-encoding": 4}
+    assert "'br'" in (result.first_error or "")
+    assert load.sse("/sse-packed?how=br", hold="50ms", requests=4).ok
+
+
 def test_a_stream_that_ends_too_early_is_an_error(load: LoadGenerator) -> None:
     result = load.sse("/sse-short", events=2, requests=4)
 
