@@ -77,7 +77,9 @@ class Client(asyncio.Protocol):
             return
         abort = self.engine.abort
         self._abort = abort if abort is not None and self.engine.aborts_this() else None
-        self.hold_ns = step.hold_ns if self._abort is None else max(step.hold_ns, int(1e9 * self._abort.after_s))
+        self.hold_ns = step.hold_ns
+        if self._abort is not None and self._abort.at == "request":
+            self.hold_ns = max(step.hold_ns, int(1e9 * self._abort.after_s))
         transport = self.transport
         if transport is None or transport.is_closing():
             self.connect()
@@ -278,6 +280,8 @@ class Client(asyncio.Protocol):
         """Hang up on purpose: an ended request, and no error."""
         if not self.busy:
             return
+        if self.reader.started:
+            self.engine.last_response_ns = perf_counter_ns()
         self.hang_up()
         self.engine.refused_since_ns = 0  # there was a connection
         self.step.counts.requests += 1
@@ -431,6 +435,14 @@ class Client(asyncio.Protocol):
     def is_listening(self) -> bool:
         """Whether a stream is open: the app has answered, however long nothing more comes."""
         return self.busy and self.step.stream is not None and self.reader.answering
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether it is for the app to say something: not with who listens, nor who hangs up at a time of its own."""
+        if not self.busy or self.is_listening:
+            return False
+        hangs_up = self._abort is not None and self._abort.at in ("time", "request")
+        return not hangs_up or self.transport is None
 
     @property
     def in_flow(self) -> bool:

@@ -416,7 +416,7 @@ class Engine:
             self._stop_if_hopeless()
 
     def _listen(self, now: int) -> None:
-        waiting = (client.sent_ns for client in self.clients if client.busy and not client.is_listening)
+        waiting = (client.sent_ns for client in self.clients if client.awaits_answer)
         self._silence.look(now, waiting_since_ns=min(waiting, default=None), answered_ns=self.last_response_ns)
 
     def _stop_if_hopeless(self) -> None:
@@ -425,7 +425,7 @@ class Engine:
             return
         if self._error_share.is_too_large(self._targets, measured=self._stage.measured):
             self.stop("max-error-rate")
-        if self.abort is None and self._silence.is_stalled(self.timeout_s):
+        if self._silence.is_stalled(self.timeout_s):
             self.stop("stalled")
 
     async def _report_regularly(self) -> None:

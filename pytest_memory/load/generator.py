@@ -23,6 +23,7 @@ from pytest_memory.load.jobs import (
     refuse_cut_arrivals,
     refuse_for_locust,
     refuse_for_scenario,
+    refuse_late_abort,
 )
 from pytest_memory.load.plan import (
     OPTION_NAMES,
@@ -382,6 +383,7 @@ class LoadGenerator:
         settings = parse_options(options, self._defaults)
         work = self._compiler(settings).work(flows, weights, keep_cookies=keep_cookies)
         refuse_cut_arrivals(settings, work)
+        refuse_late_abort(settings, work)
         make = partial(make_jobs, work)
         return self._driver.drive(work.origin, work.names, settings, make, self._progress(options))
 

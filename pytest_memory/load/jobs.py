@@ -32,6 +32,20 @@ def refuse_cut_arrivals(settings: Settings, work: Work) -> None:
             )
 
 
+def refuse_late_abort(settings: Settings, work: Work) -> None:
+    """ConfigError for hanging up at a time when the timeout has ended the request already."""
+    abort = settings.abort
+    if abort is None or abort.at != "time":
+        return
+    hold_s = min(step.stream.hold_s or 0.0 if step.stream else 0.0 for flow in work.flows for step in flow.steps)
+    if abort.after_s > settings.timeout_s + hold_s:
+        raise ConfigError(
+            f"abort_after is {abort.after_s:g} s and timeout {settings.timeout_s:g} s, which ends a request before; "
+            "expected the timeout to be longer",
+            slug="config-load",
+        )
+
+
 def split_stages(stages: Sequence[Stage], parts: int, index: int) -> list[Stage]:
     """The stages of process ``index`` of ``parts``: together they are the whole, to the request."""
     split = []

@@ -43,6 +43,12 @@ def test_a_share_of_the_requests_is_hung_up_on(load: LoadGenerator) -> None:
     assert result.status == {"200": 30}
 
 
+def test_hanging_up_after_the_timeout_is_refused(load: LoadGenerator) -> None:
+    with pytest.raises(ConfigError, match=r"abort_after is 6 s and timeout 5 s"):
+        load.run("/health", requests=4, abort_after="6s")
+    assert load.sse("/sse", hold="50ms", requests=4, abort_after="5s").ok
+
+
 def test_a_response_that_is_quicker_is_no_abort(load: LoadGenerator) -> None:
     result = load.run("/health", requests=50, abort_after="5s")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import msgspec
 import pytest
@@ -221,6 +222,57 @@ def test_time_without_requests_is_no_silence() -> None:
             )
 
         assert (outcome.requests, outcome.done.stopped_early) == (3, None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "abort",
+    [
+        Abort(share=0.5, at="time", after_s=0.02),
+        Abort(share=0.5, at="request", after_s=0.02),
+        Abort(share=1.0, at="response"),
+        Abort(share=1.0, at="bytes", after_bytes=1000),
+    ],
+    ids=lambda abort: str(abort.at),
+)
+def test_an_app_that_hangs_stops_a_run_that_hangs_up_on_it(abort: Abort) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(30.0)) as app:
+            stage = Stage(concurrency=2, requests=200)
+            outcome = await run_job(make_job(app.port, stage, abort=abort, timeout_s=0.2))
+
+        assert outcome.done.stopped_early == "stalled"
+        assert outcome.errors["timeout"] < 10
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "abort",
+    [Abort(share=1.0, at="time", after_s=0.1), Abort(share=1.0, at="request", after_s=0.1)],
+    ids=lambda abort: str(abort.at),
+)
+def test_who_hangs_up_at_a_time_of_its_own_waits_for_nobody(abort: Abort) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(30.0)) as app:
+            job = make_job(app.port, Stage(concurrency=1, requests=10), abort=abort, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (10, {}, None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("at", ["response", "bytes"])
+def test_a_response_that_is_hung_up_on_is_an_answer(at: Literal["response", "bytes"]) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.1)) as app:
+            abort = Abort(share=1.0, at=at, after_bytes=1)
+            job = make_job(app.port, Stage(concurrency=1, requests=12), abort=abort, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (12, {}, None)
 
     asyncio.run(scenario())
 
