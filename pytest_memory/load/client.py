@@ -239,15 +239,15 @@ class Client(asyncio.Protocol):
 
     def _prepare_watch(self, payload: bytes) -> bytes:
         abort, loop, stream = self._abort, self.engine.loop, self.step.stream
-        if stream is not None and stream.hold_s is not None:
-            self._timer = loop.call_later(stream.hold_s, self._stream_over)
-        if abort is None:
-            return payload
-        if abort.at == "request":
+        hold_s = stream.hold_s if stream is not None else None
+        if abort is not None and abort.at == "request":
             self._timer = loop.call_later(abort.after_s, self._abandon)
             return payload[: max(1, len(payload) // 2)]
-        if abort.at == "time":
+        # One timer, for what comes first: a second one would be left to strike a later request.
+        if abort is not None and abort.at == "time" and (hold_s is None or abort.after_s < hold_s):
             self._timer = loop.call_later(abort.after_s, self._abandon)
+        elif hold_s is not None:
+            self._timer = loop.call_later(hold_s, self._stream_over)
         return payload
 
     def _watch(self, size: int, complete: bool) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
+from pytest_memory.load.histogram import value_of
 from pytest_memory.load.messages import Abort, Done, Flow, FromWorker, Save, Stage, Step, Stop, Stream
 from pytest_memory.load.worker import Session
 
@@ -208,6 +209,23 @@ def test_half_a_request_may_be_held_for_longer_than_the_timeout() -> None:
 
         assert (outcome.requests, outcome.errors) == (2, {})
         assert sum(one.aborted for one in outcome.intervals) == 2
+
+    asyncio.run(scenario())
+
+
+def test_who_hangs_up_on_a_stream_leaves_the_later_ones_alone() -> None:
+    """Every other stream is hung up on long before it would have been left."""
+
+    async def scenario() -> None:
+        async with serving(open_stream) as app:
+            steps = [step(stream=Stream(hold_s=0.3))]
+            abort = Abort(share=0.5, at="time", after_s=0.05)
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=6), steps=steps, abort=abort))
+
+        assert (outcome.requests, outcome.errors) == (6, {})
+        assert sum(one.aborted for one in outcome.intervals) == 3
+        held_ns = [cell for one in outcome.intervals for counts in one.targets for cell in counts.cells]
+        assert min(map(value_of, held_ns)) >= 0.295e9
 
     asyncio.run(scenario())
 
