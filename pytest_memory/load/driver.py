@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,10 +70,13 @@ class Driver:
             self._run_id += 1
             number = self.next_number
             jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
-            messages = self._pool.run(jobs)
-            if len(jobs) > 1:
-                messages = self._watch_errors(messages, JointErrors(len(jobs), settings.limits.max_error_rate))
-            return self._collect(messages, origin, names, settings, progress)
+            # Closed here and now: an exception that somebody keeps would keep the run open, too, and end it later, in
+            # the middle of another one.
+            with closing(self._pool.run(jobs)) as messages:
+                watched: Messages = messages
+                if len(jobs) > 1:
+                    watched = self._watch_errors(messages, JointErrors(len(jobs), settings.limits.max_error_rate))
+                return self._collect(watched, origin, names, settings, progress)
 
     def _watch_errors(self, messages: Messages, errors: JointErrors) -> Iterator[tuple[int, Interval | Done]]:
         """Pass messages on, and stop the run when too many requests of all processes fail."""
@@ -118,8 +121,9 @@ class Driver:
         with self._one_at_a_time():
             self._beside = run
             try:
-                messages = ((0, message) for message in run.messages())
-                return self._collect(messages, work.origin, work.names, settings, progress)
+                with closing(run.messages()) as reports:
+                    messages = ((0, message) for message in reports)
+                    return self._collect(messages, work.origin, work.names, settings, progress)
             finally:
                 self._beside = None
 
