@@ -23,7 +23,7 @@ from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketExc
 from pytest_memory.load.addresses import Addresses
 from pytest_memory.load.engine import DEAD_AFTER_S, UNLIMITED
 from pytest_memory.load.histogram import cell_of
-from pytest_memory.load.hopeless import ErrorShare
+from pytest_memory.load.hopeless import ErrorShare, Silence
 from pytest_memory.load.inspect import ResponseRejected, trpc_error
 from pytest_memory.load.messages import Done, Interval, Socket, Stage, TargetCounts
 from pytest_memory.load.schedule import client_start_s
@@ -32,6 +32,8 @@ from pytest_memory.load.tls import make_tls_context
 
 RECONNECT_PAUSE_S = 0.05
 GOODBYE_S = 1.0
+# Errors in which the app has said nothing.
+_SILENT_KINDS = ("connect", "timeout", "tls")
 
 
 class TimedSocket:
@@ -83,6 +85,9 @@ class SocketEngine:
         self._answered = False
         self._failure: tuple[str, str] | None = None
         self._error_share = ErrorShare(job.max_error_rate)
+        self._silence = Silence()
+        self._waiting: dict[int, int] = {}  # since when, by the number of the connection
+        self._answered_ns = 0
         self._measured_from_ns = perf_counter_ns()
         self._reset()
 
@@ -144,8 +149,12 @@ class SocketEngine:
     def _stop_if_hopeless(self, stage: Stage) -> None:
         with self._lock:
             too_many = self._error_share.is_too_large([self._counts], measured=stage.measured)
+            oldest = min(self._waiting.values(), default=None)
+            self._silence.look(perf_counter_ns(), waiting_since_ns=oldest, answered_ns=self._answered_ns)
         if too_many:
             self.stop("max-error-rate")
+        elif self._silence.is_stalled(self.job.timeout_s):
+            self.stop("stalled")
 
     def _client(self, index: int, stage: Stage, until: float | None) -> None:
         """What one thread does: connections one after the other, while there are permits."""
@@ -157,12 +166,12 @@ class SocketEngine:
                 answered_ns = self._churn(number)
             except (OSError, WebSocketException, ResponseRejected) as error:
                 kind, detail = _kind_of(error)
-                self._ended(error=(kind, detail))
+                self._ended(number, error=(kind, detail))
                 if isinstance(error, ConnectionRefusedError):
                     self._refused(detail)
                     self._quit.wait(RECONNECT_PAUSE_S)
             else:
-                self._ended(latency_ns=answered_ns - started)
+                self._ended(number, latency_ns=answered_ns - started)
             if self.job.think_time_s is not None:
                 self._quit.wait(random.uniform(*self.job.think_time_s))
 
@@ -174,16 +183,26 @@ class SocketEngine:
             self._active += 1
             number = self._number
             self._number += self.job.stride
+            self._waiting[number] = perf_counter_ns()
             return number
 
-    def _ended(self, *, latency_ns: int | None = None, error: tuple[str, str] | None = None) -> None:
+    def _heard(self, number: int) -> None:
+        """A connection has got what it waited for."""
         with self._lock:
+            self._waiting.pop(number, None)
+            self._answered_ns = perf_counter_ns()
+            self._answered = True
+            self._refused_since = None
+
+    def _ended(self, number: int, *, latency_ns: int | None = None, error: tuple[str, str] | None = None) -> None:
+        if error is not None and error[0] not in _SILENT_KINDS:
+            self._heard(number)
+        with self._lock:
+            self._waiting.pop(number, None)
             self._active -= 1
             counts = self._counts
             counts.requests += 1
             if latency_ns is not None:
-                self._answered = True
-                self._refused_since = None
                 self._status[101] += 1
                 cell = cell_of(latency_ns)
                 counts.cells[cell] = counts.cells.get(cell, 0) + 1
@@ -213,6 +232,7 @@ class SocketEngine:
             for _ in range(job.receive):
                 self._receive(connection)
             answered_ns = perf_counter_ns()
+            self._heard(number)
             self._quit.wait(job.hold_s)
             timed.allow(job.timeout_s)
             for message in job.farewell:

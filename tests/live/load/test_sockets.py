@@ -133,6 +133,34 @@ def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
     asyncio.run(scenario())
 
 
+async def say_nothing(writer: asyncio.StreamWriter, head: bytes) -> None:
+    await asyncio.sleep(30)
+
+
+def test_an_app_that_hangs_stops_the_run() -> None:
+    async def scenario() -> None:
+        async with serving(say_nothing) as app:
+            stage = Stage(concurrency=2, requests=1000)
+            outcome = await run_sockets(app.port, stage, receive=1, timeout_s=0.2)
+
+        assert outcome.done.stopped_early == "stalled"
+        assert outcome.errors == {"timeout": outcome.requests}
+        assert outcome.requests < 12
+
+    asyncio.run(scenario())
+
+
+def test_who_holds_a_connection_waits_for_nobody() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            stage = Stage(concurrency=2, requests=4)
+            outcome = await run_sockets(app.port, stage, receive=1, timeout_s=0.1, hold_s=0.7)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (4, {}, None)
+
+    asyncio.run(scenario())
+
+
 def test_a_redirect_is_an_error_and_is_not_followed() -> None:
     async def scenario() -> None:
         async with serving(greet) as elsewhere:
