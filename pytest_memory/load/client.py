@@ -267,9 +267,11 @@ class Client(asyncio.Protocol):
             self._stream_over()
             return True
         if engine.read_bytes_per_s is not None and self.transport is not None:
-            transport = self.transport
+            transport, pause_s = self.transport, size / engine.read_bytes_per_s
             transport.pause_reading()
-            engine.loop.call_later(size / engine.read_bytes_per_s, self._resume, transport)
+            engine.loop.call_later(pause_s, self._resume, transport)
+            self.hold_ns += int(1e9 * pause_s)  # it is not the app that takes this long
+            engine.last_response_ns = perf_counter_ns()
         return False
 
     def _resume(self, transport: asyncio.Transport) -> None:
@@ -300,6 +302,16 @@ class Client(asyncio.Protocol):
             return
         if self.step.stream is None or not self._stream_ended(self.step.stream):
             self._finish(perf_counter_ns())
+
+    def hold_no_longer(self) -> None:
+        """The run is to stop: who only stays because it was told to leaves now."""
+        if not self.busy or self.transport is None:
+            return
+        stream = self.step.stream
+        if self._abort is not None and self._abort.at == "request":
+            self._abandon()
+        elif stream is not None and stream.events is None and self.is_listening:
+            self._stream_over()
 
     def _has_seen_enough(self, stream: Stream) -> bool:
         reader = cast(FullReader, self.reader)
@@ -438,8 +450,10 @@ class Client(asyncio.Protocol):
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether it is for the app to say something: not with who listens, nor who hangs up at a time of its own."""
-        if not self.busy or self.is_listening:
+        """Whether it is for the app to say something: not where a client listens, reads slowly, or is about to hang up
+        at a time of its own."""
+        reads_slowly = self.engine.read_bytes_per_s is not None and self.reader.answering
+        if not self.busy or self.is_listening or reads_slowly:
             return False
         hangs_up = self._abort is not None and self._abort.at in ("time", "request")
         return not hangs_up or self.transport is None

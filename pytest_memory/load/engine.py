@@ -149,6 +149,8 @@ class Engine:
         if self.stopped is None:
             self.stopped = reason
         self._close_gate()
+        for client in list(self.clients):
+            client.hold_no_longer()
 
     def _kept_at_end(self) -> int:
         return len(self.clients) if self.job.keep_connections and not self.stopped else 0
@@ -226,6 +228,7 @@ class Engine:
                 delay_s = self._client_start_s(index, stage)
                 client = self._client(index)
                 self._begin_later(delay_s, client) if delay_s else self._begin(client)
+        self._check_over()  # of a short warm-up a process may have no part
         try:
             await self._over
         finally:

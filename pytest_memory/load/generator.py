@@ -400,7 +400,7 @@ class LoadGenerator:
         return self._driver.pids
 
     def stop(self) -> None:
-        """Stop the run that is under way (from another thread): what was sent is awaited, and it returns."""
+        """Stop the run that is under way (from another thread): answers are awaited, what is held is left."""
         self._driver.stop()
 
     def close(self) -> None:

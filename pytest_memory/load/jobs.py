@@ -58,10 +58,11 @@ def split_stages(stages: Sequence[Stage], parts: int, index: int) -> list[Stage]
 
 
 def worker_count(settings: Settings) -> int:
-    """No more processes than connections, requests or iterations."""
+    """No more processes than connections, requests or iterations; some may have nothing to warm up."""
     fewest = min(
         min(stage.concurrency, stage.requests or stage.concurrency, stage.iterations or stage.concurrency)
         for stage in settings.stages
+        if stage.measured
     )
     return max(1, min(settings.workers, fewest))
 

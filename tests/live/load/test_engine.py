@@ -230,6 +230,59 @@ def test_who_hangs_up_on_a_stream_leaves_the_later_ones_alone() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("hold", "abort"), [(Stream(hold_s=60.0), None), (None, Abort(share=1.0, at="request", after_s=60.0))]
+)
+def test_what_is_held_is_left_when_the_run_is_to_stop(hold: Stream | None, abort: Abort | None) -> None:
+    async def scenario() -> None:
+        async with serving(open_stream) as app:
+            stage = Stage(concurrency=3, duration_s=60.0)
+            job = make_job(app.port, stage, steps=[step(stream=hold)], abort=abort)
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.3)
+            engine.stop("stopped")
+            done = await asyncio.wait_for(running, 5.0)
+
+        assert done.stopped_early == "stopped"
+        assert 0.2 < done.duration_s < 5
+
+    asyncio.run(scenario())
+
+
+def test_reading_slowly_is_no_waiting_for_the_app() -> None:
+    """It takes 1.5 s and more, five times the timeout."""
+
+    async def scenario() -> None:
+        async def send_much(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 300_000)
+            await writer.drain()
+
+        async with serving(send_much) as app:
+            stage = Stage(concurrency=2, requests=2)
+            outcome = await run_job(make_job(app.port, stage, read_bytes_per_s=200_000, timeout_s=0.3))
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (2, {}, None)
+        assert outcome.done.duration_s > 1.2
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_reader_does_not_wait_for_an_app_that_says_no_more() -> None:
+    async def scenario() -> None:
+        async def send_half(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 1000)
+            await asyncio.sleep(30)
+
+        async with serving(send_half) as app:
+            stage = Stage(concurrency=2, requests=2)
+            outcome = await run_job(make_job(app.port, stage, read_bytes_per_s=200_000, timeout_s=0.3))
+
+        assert outcome.errors == {"timeout": 2}
+
+    asyncio.run(scenario())
+
+
 def test_time_without_requests_is_no_silence() -> None:
     """An arrival every 1.25 s and a timeout of 0.35 s: between them there is nobody to answer."""
 

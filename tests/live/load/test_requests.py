@@ -61,6 +61,18 @@ def test_warm_up_may_be_a_time(load: LoadGenerator) -> None:
     assert result.stats.warmup_requests > 10
 
 
+def test_a_short_warm_up_leaves_the_processes_their_number(
+    make_generator: Callable[..., LoadGenerator], target: LoadTarget
+) -> None:
+    target.get("/reset")
+    load = make_generator(workers=2)
+
+    result = load.run("/health", warmup=1, requests=40)
+
+    assert len(load.worker_pids) == 2
+    assert (result.requests, result.stats.warmup_requests, target.counts()["requests"]) == (40, 1, 41)
+
+
 def test_duration_ends_the_run_and_awaits_what_is_under_way(load: LoadGenerator, target: LoadTarget) -> None:
     result = load.run("/slow?ms=150", duration="400ms", concurrency=3)
 
