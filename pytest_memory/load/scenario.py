@@ -23,7 +23,7 @@ import httpx
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.compile import Origin, origin_of
 from pytest_memory.load.histogram import cell_of
-from pytest_memory.load.hopeless import ErrorShare
+from pytest_memory.load.hopeless import STALLED_TIMEOUTS, ErrorShare
 from pytest_memory.load.messages import Done, Interval, Stage, TargetCounts, Tls
 from pytest_memory.load.plan import Settings
 from pytest_memory.load.schedule import client_start_s
@@ -40,28 +40,34 @@ _KINDS = (
 )
 # As in the engine: refused for this long and nothing answered meanwhile, the app is dead.
 DEAD_AFTER_S = 0.5
+# So many failed requests, and no answer between them, are no chance.
+LEAST_UNANSWERED = 3
 
 
 class _Counts:
-    """What the clients of one run counted since the last report."""
+    """What the clients of one run counted since the last report; and since the last answer, whenever that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _Counts | None = None) -> None:
         self.target = TargetCounts()
         self.status: Counter[int] = Counter()
         self.errors: Counter[str] = Counter()
         self.first_error: str | None = None
         self.bytes_sent = self.bytes_received = 0
-        self.answered_at = time.monotonic()
+        self.answered_at = time.monotonic() if before is None else before.answered_at
+        self.unanswered: Counter[str] = Counter() if before is None else before.unanswered
 
     def ended(self, status: int | None, latency_ns: int, error: tuple[str, str] | None = None) -> None:
         self.target.requests += 1
         if status is not None:
             self.answered_at = time.monotonic()
+            self.unanswered.clear()
             self.status[status] += 1
             cell = cell_of(latency_ns)
             self.target.cells[cell] = self.target.cells.get(cell, 0) + 1
             if status >= 400:
                 error = (f"http-{status}", "")
+        elif error is not None:
+            self.unanswered[error[0]] += 1
         if error is not None:
             self.failed(*error)
 
@@ -284,12 +290,14 @@ class ScenarioRun:
         if self._error_share.is_too_large([self._counts.target], measured=stage.measured):
             self.stop("max-error-rate")
         silent_s = time.monotonic() - self._counts.answered_at
-        if self._counts.errors["connect"] >= 3 and silent_s > DEAD_AFTER_S:
+        unanswered = self._counts.unanswered
+        if unanswered["connect"] >= LEAST_UNANSWERED and silent_s > DEAD_AFTER_S:
             self.stop("app-died")
+        elif unanswered["timeout"] >= LEAST_UNANSWERED and silent_s > STALLED_TIMEOUTS * self._settings.timeout_s:
+            self.stop("stalled")
 
     def _report(self, measured: bool) -> None:
-        counts, self._counts = self._counts, _Counts()
-        self._counts.answered_at = counts.answered_at
+        counts, self._counts = self._counts, _Counts(self._counts)
         self._error_share.add([counts.target], measured=measured)
         self._messages.put(
             Interval(

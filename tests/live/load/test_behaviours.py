@@ -278,6 +278,30 @@ def test_a_scenario_on_a_dead_app_stops() -> None:
     assert result.stopped_early == "app-died"
 
 
+def test_a_scenario_of_few_users_on_a_dead_app_stops() -> None:
+    """One failed visit in each report."""
+
+    async def visit(client: object) -> None:
+        await client.get("/")  # type: ignore[attr-defined]
+
+    with LoadGenerator("http://127.0.0.1:9") as load:
+        result = load.scenario(visit, duration="60s", concurrency=1, think_time="250ms", interval="200ms")
+
+    assert result.stopped_early == "app-died"
+    assert result.duration_s < 10
+
+
+def test_a_scenario_on_an_app_that_hangs_stops(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        await client.get("/never")  # type: ignore[attr-defined]
+
+    result = load.scenario(visit, iterations=200, concurrency=2, timeout="200ms", interval="100ms")
+
+    assert result.stopped_early == "stalled"
+    assert result.errors_by_kind == {"timeout": result.requests}
+    assert result.requests < 30
+
+
 # --- WebSockets ---------------------------------------------------------------------------------------------------
 
 
