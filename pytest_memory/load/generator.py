@@ -341,7 +341,7 @@ class LoadGenerator:
             work = compiler.work([_as_flow(target)], [1.0], keep_cookies=not isinstance(target, (str, Target)))  # type: ignore[arg-type]
         else:
             work = Work(compiler.origin, (), (), ())
-        refuse_for_locust(settings, with_plan=locustfile is None)
+        refuse_for_locust(settings, work)
         cluster = Cluster(
             concurrency=settings.concurrency,
             local_workers=local_workers,

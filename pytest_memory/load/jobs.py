@@ -91,8 +91,8 @@ def as_locustfile(target: Any) -> Path | None:
     return path
 
 
-def refuse_for_locust(settings: Settings, *, with_plan: bool) -> None:
-    """ConfigError for what Locust cannot do for us."""
+def refuse_for_locust(settings: Settings, work: Work) -> None:
+    """ConfigError for what Locust cannot do for us; a locustfile is work without flows."""
     [*before, stage] = settings.stages
     unfit = {
         "warmup or phases": bool(before),
@@ -102,7 +102,8 @@ def refuse_for_locust(settings: Settings, *, with_plan: bool) -> None:
         "slow_read": settings.read_bytes_per_s is not None,
         "follow_redirects": settings.max_redirects > 0,
         "keep_connections": settings.keep_connections,
-        "requests with a locustfile": stage.requests is not None and not with_plan,
+        "events or hold": any(step.stream is not None for flow in work.flows for step in flow.steps),
+        "requests with a locustfile": stage.requests is not None and not work.flows,
     }
     for name, used in unfit.items():
         if used:
