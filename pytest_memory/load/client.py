@@ -405,6 +405,7 @@ class Client(asyncio.Protocol):
             if stream is None or not self._stream_ended(stream):
                 self._finish(perf_counter_ns())
         elif reader.started:
+            self.engine.last_response_ns = perf_counter_ns()
             self._end_failed("truncated", f"the connection ended within the response ({error or 'end of file'})")
         elif self._on_this_connection > 1 and self.step.idempotent and not self._retried:
             # The server closed an idle connection just as we wrote to it: safe to ask again, once.

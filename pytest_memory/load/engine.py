@@ -96,6 +96,7 @@ class Engine:
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._resting: dict[Client, asyncio.TimerHandle] = {}  # those that begin later
+        self._pausing: dict[Client, asyncio.TimerHandle] = {}  # those in the middle of a flow
         self._next_arrival = 0
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
@@ -151,6 +152,11 @@ class Engine:
         self._close_gate()
         for client in list(self.clients):
             client.hold_no_longer()
+        for timer in self._pausing.values():
+            timer.cancel()
+            self._active -= 1
+        self._pausing.clear()
+        self._check_over()
 
     def _kept_at_end(self) -> int:
         return len(self.clients) if self.job.keep_connections and not self.stopped else 0
@@ -301,7 +307,11 @@ class Engine:
             client.begin()
             return
         # Still under way, so that the stage waits for it; not busy, so that it does not time out.
-        self.loop.call_later(pause_s, client.begin)
+        self._pausing[client] = self.loop.call_later(pause_s, self._go_on, client)
+
+    def _go_on(self, client: Client) -> None:
+        del self._pausing[client]
+        client.begin()
 
     def _pause_s(self) -> float:
         pause_s, self.pause_before_next = self.pause_before_next, 0.0

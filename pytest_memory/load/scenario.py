@@ -42,6 +42,7 @@ _KINDS = (
 DEAD_AFTER_S = 0.5
 # So many failed requests, and no answer between them, are no chance.
 LEAST_UNANSWERED = 3
+LOOK_S = 0.1  # how often it is looked whether a stage is over
 
 
 class _Counts:
@@ -180,7 +181,7 @@ class ScenarioRun:
         self._until: float | None = None
         self._stopped: str | None = None
         self._error_share = ErrorShare(settings.limits.max_error_rate)
-        self._measured_from_ns = perf_counter_ns()
+        self._measured_from_ns = self._last_end_ns = perf_counter_ns()
 
     def messages(self) -> Iterator[Interval | Done]:
         """Run it; the last message is a Done.  What breaks the runner itself is raised here."""
@@ -213,7 +214,7 @@ class ScenarioRun:
         for stage in self._settings.stages:
             if not self._stopped:
                 await self._run_stage(stage)
-                ended_ns = perf_counter_ns()
+                ended_ns = self._last_end_ns
                 self._report(stage.measured)
                 if not stage.measured:
                     ended_ns = self._measured_from_ns = perf_counter_ns()
@@ -232,31 +233,38 @@ class ScenarioRun:
         count = stage.requests if stage.iterations is None else stage.iterations  # a warm-up counts in requests
         self._left = 1 << 62 if count is None else count
         self._until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
+        self._last_end_ns = perf_counter_ns()
         clients = [asyncio.create_task(self._client(index, stage)) for index in range(stage.concurrency)]
         pending = set(clients)
+        next_report = time.monotonic() + self._settings.interval_s
         try:
-            while pending and not self._is_overdue():
-                _, pending = await asyncio.wait(
-                    pending, timeout=self._settings.interval_s, return_when=asyncio.FIRST_EXCEPTION
-                )
+            while pending and not self._is_over():
+                _, pending = await asyncio.wait(pending, timeout=LOOK_S, return_when=asyncio.FIRST_EXCEPTION)
                 for client in clients:
                     if client.done():
                         client.result()  # what is no Exception, such as pytest.fail, ends the run
-                self._report(stage.measured)
-            for _ in pending:
+                if time.monotonic() >= next_report:
+                    self._report(stage.measured)
+                    next_report += self._settings.interval_s
+            for _ in range(self._active):
                 self._counts.failed("timeout", "an iteration had not ended when the run had, and was cut off")
         finally:
             for client in pending:
                 client.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    def _is_overdue(self) -> bool:
-        """Whether the stage is over and its last iterations have had the time of a request to end."""
+    def _is_over(self) -> bool:
+        """Whether nothing more is to begin, and what has begun is over or has had the time of a request to end."""
+        if not self._active and not self._may_begin():
+            return True
         return self._until is not None and time.monotonic() > self._until + self._settings.timeout_s
+
+    def _may_begin(self) -> bool:
+        return self._left > 0 and (self._until is None or time.monotonic() < self._until)
 
     async def _client(self, index: int, stage: Stage) -> None:
         await asyncio.sleep(client_start_s(index, stage.concurrency, stage.ramp_up_s))
-        while self._left > 0 and (self._until is None or time.monotonic() < self._until):
+        while self._may_begin():
             self._left -= 1
             number, self._number = self._number, self._number + 1
             await self._iterate(number)
@@ -285,6 +293,7 @@ class ScenarioRun:
             self._counts.failed("scenario", f"{type(error).__name__}: {error}")
         finally:
             self._active -= 1
+            self._last_end_ns = perf_counter_ns()
 
     def _judge(self, stage: Stage) -> None:
         if self._error_share.is_too_large([self._counts.target], measured=stage.measured):

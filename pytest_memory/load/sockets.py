@@ -76,7 +76,9 @@ class SocketEngine:
         self._tls = make_tls_context(job.tls) if job.tls else None
         self._addresses = Addresses(job.addresses)
         self._lock = threading.Lock()
-        self._quit = threading.Event()
+        self._quit = threading.Event()  # to leave what is held
+        self._over = threading.Event()  # of a stage: nothing is left to rest for
+        self._last_end_ns = 0
         self._stopped: str | None = None
         self._number = job.first
         self._permits = 0
@@ -106,7 +108,7 @@ class SocketEngine:
             if self._stopped or self._failure:
                 break
             await self._run_stage(stage)
-            ended_ns = perf_counter_ns()
+            ended_ns = self._last_end_ns
             self._report(stage.measured)
             if not stage.measured:
                 ended_ns = self._measured_from_ns = perf_counter_ns()
@@ -126,11 +128,14 @@ class SocketEngine:
             self._stopped = self._stopped or reason
             self._permits = 0
         self._quit.set()
+        self._over.set()
 
     async def _run_stage(self, stage: Stage) -> None:
         count = stage.requests if stage.iterations is None else stage.iterations
         self._permits = UNLIMITED if count is None else count
         self._quit.clear()
+        self._over.clear()
+        self._last_end_ns = perf_counter_ns()
         until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
         threads = [
             threading.Thread(target=self._client, args=(index, stage, until), daemon=True)
@@ -145,6 +150,10 @@ class SocketEngine:
                 self._report(stage.measured)
                 next_report += self.job.interval_s
             self._stop_if_hopeless(stage)
+            with self._lock:
+                is_over = not self._active and (not self._permits or (until is not None and time.monotonic() >= until))
+            if is_over:
+                self._over.set()
 
     def _stop_if_hopeless(self, stage: Stage) -> None:
         with self._lock:
@@ -159,7 +168,7 @@ class SocketEngine:
     def _client(self, index: int, stage: Stage, until: float | None) -> None:
         """What one thread does: connections one after the other, while there are permits."""
         process = self.job.worker / self.job.stride
-        self._quit.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s, process))
+        self._over.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s, process))
         while (until is None or time.monotonic() < until) and (number := self._take_permit()) is not None:
             started = perf_counter_ns()
             try:
@@ -169,11 +178,11 @@ class SocketEngine:
                 self._ended(number, error=(kind, detail))
                 if isinstance(error, ConnectionRefusedError):
                     self._refused(detail)
-                    self._quit.wait(RECONNECT_PAUSE_S)
+                    self._over.wait(RECONNECT_PAUSE_S)
             else:
                 self._ended(number, latency_ns=answered_ns - started)
             if self.job.think_time_s is not None:
-                self._quit.wait(random.uniform(*self.job.think_time_s))
+                self._over.wait(random.uniform(*self.job.think_time_s))
 
     def _take_permit(self) -> int | None:
         with self._lock:
@@ -200,6 +209,7 @@ class SocketEngine:
         with self._lock:
             self._waiting.pop(number, None)
             self._active -= 1
+            self._last_end_ns = perf_counter_ns()
             counts = self._counts
             counts.requests += 1
             if latency_ns is not None:

@@ -268,6 +268,18 @@ def test_a_scenario_that_does_not_end_is_cut_off(load: LoadGenerator) -> None:
     assert result.errors_by_kind == {"timeout": 2}
 
 
+def test_thinking_after_the_last_visit_is_no_part_of_the_run(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        await client.get("/health")  # type: ignore[attr-defined]
+
+    counted = load.scenario(visit, iterations=4, concurrency=4, think_time="60s")
+    timed = load.scenario(visit, duration="300ms", concurrency=2, think_time="60s", timeout="200ms")
+
+    assert (counted.requests, counted.errors) == (4, 0)
+    assert (timed.requests, timed.errors) == (2, 0)
+    assert counted.duration_s < 10
+
+
 def test_a_scenario_on_a_dead_app_stops() -> None:
     async def visit(client: object) -> None:
         await client.get("/")  # type: ignore[attr-defined]

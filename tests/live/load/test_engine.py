@@ -250,6 +250,22 @@ def test_what_is_held_is_left_when_the_run_is_to_stop(hold: Stream | None, abort
     asyncio.run(scenario())
 
 
+def test_a_sequence_that_thinks_is_not_gone_on_with_when_the_run_is_to_stop() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            stage = Stage(concurrency=2, iterations=2)
+            job = make_job(app.port, stage, steps=[step(), step()], think_time_s=(60.0, 60.0))
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.3)
+            engine.stop("stopped")
+            await asyncio.wait_for(running, 5.0)
+
+        assert len(app.heads) == 2
+
+    asyncio.run(scenario())
+
+
 def test_reading_slowly_is_no_waiting_for_the_app() -> None:
     """It takes 1.5 s and more, five times the timeout."""
 
@@ -361,14 +377,28 @@ def test_who_thinks_between_unanswered_requests_stops_after_as_many_timeouts() -
     asyncio.run(scenario())
 
 
-def test_answers_that_are_rejected_are_answers() -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (OK, "save"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", "truncated"),
+        (b"what? ", "malformed"),
+    ],
+)
+def test_answers_that_are_rejected_are_answers(answer: bytes, kind: str) -> None:
     async def scenario() -> None:
-        async with serving(answer_after(0.05)) as app:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(0.05)
+            writer.write(answer)
+            if answer != OK:
+                writer.close()
+
+        async with serving(serve) as app:
             steps = [step(saves=[Save("x", "json", "$.missing")])]
             job = make_job(app.port, Stage(concurrency=1, requests=20), steps=steps, timeout_s=0.2)
             outcome = await run_job(job)
 
-        assert outcome.errors == {"save": 20}
+        assert outcome.errors == {kind: 20}
         assert outcome.done.stopped_early is None
 
     asyncio.run(scenario())

@@ -161,6 +161,21 @@ def test_who_holds_a_connection_waits_for_nobody() -> None:
     asyncio.run(scenario())
 
 
+def test_thinking_after_the_last_connection_is_no_part_of_the_run() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            counted = await run_sockets(app.port, Stage(concurrency=2, requests=4), receive=1, think_time_s=(0.5, 0.5))
+            stage = Stage(concurrency=2, duration_s=0.2)
+            timed = await run_sockets(app.port, stage, receive=1, think_time_s=(60.0, 60.0))
+
+        assert counted.requests == 4
+        assert 0.5 <= counted.done.duration_s < 0.95
+        assert timed.requests == 2
+        assert timed.done.duration_s < 0.2
+
+    asyncio.run(scenario())
+
+
 def test_a_redirect_is_an_error_and_is_not_followed() -> None:
     async def scenario() -> None:
         async with serving(greet) as elsewhere:
