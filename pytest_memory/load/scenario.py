@@ -54,7 +54,7 @@ class _Counts:
         self.errors: Counter[str] = Counter()
         self.first_error: str | None = None
         self.bytes_sent = self.bytes_received = 0
-        self.answered_at = time.monotonic() if before is None else before.answered_at
+        self.answered_at: float = time.monotonic() if before is None else before.answered_at
         self.unanswered: Counter[str] = Counter() if before is None else before.unanswered
 
     def ended(self, status: int | None, latency_ns: int, error: tuple[str, str] | None = None) -> None:
