@@ -143,6 +143,7 @@ def total_load(loads: Sequence[LoadStats]) -> LoadStats:
     return LoadStats(
         requests=sum(load.requests for load in loads),
         errors=sum(load.errors for load in loads),
+        dropped=sum(load.dropped for load in loads),
         duration_s=sum(load.duration_s for load in loads),
         concurrency=max(load.concurrency for load in loads),
         stopped_early=next((load.stopped_early for load in loads if load.stopped_early), None),

@@ -15,6 +15,7 @@ from pytest_memory.model import Check, LoadStats, Outcome
 Detail = dict[str, str | int | float | bool | None]
 
 MAX_ERROR_RATE = 0.01  # more failed requests than this, and the app was not exercised as the test meant
+MAX_DROPPED_SHARE = 0.01  # of the arrivals that were due: more, and the app got less load than the test meant
 # One failure among thirty requests is more than one in a hundred, and chance: this many are not.
 LEAST_FAILED = 5
 LEAST_ALL_FAILED = 3  # a part too small for that is judged when nothing of it succeeded
@@ -51,7 +52,9 @@ def judge_loads(
 
     Critical is: nothing sent; more than ``max_error_rate`` of all requests failed; or of one run, or one target of
     a run, when at least LEAST_FAILED of its requests did (or all of them, LEAST_ALL_FAILED at least); a run that
-    ended early because nothing answered any more.  ``app_died``: that the app has died is said already."""
+    ended early because nothing answered any more.  Inconclusive is: more than MAX_DROPPED_SHARE of the arrivals at a
+    rate were dropped, for then nobody knows what the load that was asked for would have done.  ``app_died``: that the
+    app has died is said already."""
     groups = [*([run] for run in runs), *leak_tests]
     every = [run for group in groups for run in group]
     if not every:
@@ -59,7 +62,7 @@ def judge_loads(
     if not sum(run.requests for run in every):
         return [_check("no-requests", measured=0)]
     errors = _judge_errors(groups, every, max_error_rate)
-    return [*errors, *_judge_ends(every, app_died)]
+    return [*errors, *_judge_ends(every, app_died), *_judge_dropped(groups, every)]
 
 
 def judge_load(load: Sequence[LoadStats], max_error_rate: float = MAX_ERROR_RATE) -> tuple[Check, ...]:
@@ -89,6 +92,29 @@ def _judge_ends(every: Iterable[LoadStats], app_died: bool) -> Iterator[Check]:
         if end in _CUT_SHORT and end not in said:
             said.add(end)
             yield _check(_CUT_SHORT[end], detail={"part": _name(run), "requests": run.requests, "errors": run.errors})
+
+
+def _judge_dropped(groups: Sequence[Sequence[LoadStats]], every: Sequence[LoadStats]) -> Iterator[Check]:
+    """The whole when too many of its arrivals found no free connection, else the worst run of which too many did."""
+    shares = [(_dropped_share(runs), runs) for runs in (every, *groups) if _dropped(runs) >= LEAST_FAILED]
+    wrong = [(share, runs) for share, runs in shares if share > MAX_DROPPED_SHARE]
+    if not wrong:
+        return
+    _, runs = wrong[0] if wrong[0][1] is every else max(wrong, key=lambda one: one[0])
+    dropped = _dropped(runs)
+    detail: Detail = {"dropped": dropped, "arrivals": dropped + sum(run.requests for run in runs)}
+    if runs is not every:
+        detail["part"] = _name(runs[0])
+    yield _check("load-dropped", outcome="inconclusive", detail=detail)
+
+
+def _dropped(runs: Sequence[LoadStats]) -> int:
+    return sum(run.dropped for run in runs)
+
+
+def _dropped_share(runs: Sequence[LoadStats]) -> float:
+    due = _dropped(runs) + sum(run.requests for run in runs)
+    return _dropped(runs) / due if due else 0.0
 
 
 def _whole(runs: Sequence[LoadStats]) -> _Part:
@@ -136,10 +162,12 @@ def _error_check(outcome: Outcome, reason: str, part: _Part, limit: float) -> Ch
     )
 
 
-def _check(reason: str, *, measured: float | None = None, detail: Detail | None = None) -> Check:
+def _check(
+    reason: str, *, outcome: Outcome = "critical", measured: float | None = None, detail: Detail | None = None
+) -> Check:
     return Check(
         metric="load",
-        outcome="critical",
+        outcome=outcome,
         reason=reason,
         measured=measured,
         unit="count",

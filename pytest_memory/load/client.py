@@ -15,9 +15,10 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
 from pytest_memory.load.inspect import ResponseRejected, absorb_cookies, judge_response, redirect_target, save_values
-from pytest_memory.load.messages import Abort, Flow, Step, Stream, TargetCounts
-from pytest_memory.load.template import built_in_values, is_static, render_cookies, render_request
-from pytest_memory.load.wire import IDEMPOTENT_METHODS, FullReader, ResponseReader, WireError, assemble
+from pytest_memory.load.messages import Abort, Step, Stream
+from pytest_memory.load.steps import LiveFlow, LiveStep
+from pytest_memory.load.template import built_in_values, render_cookies, render_request
+from pytest_memory.load.wire import FullReader, ResponseReader, WireError, assemble
 
 if TYPE_CHECKING:
     from pytest_memory.load.engine import Engine
@@ -26,44 +27,6 @@ if TYPE_CHECKING:
 RECONNECT_PAUSE_S = 0.05
 # Beyond this a request hardly fits into a socket's buffer at once.
 DIRECT_WRITE_BYTES = 16 * 1024
-
-
-class LiveStep:
-    """A step ready to be sent: its bytes if it has no holes, and what its response needs."""
-
-    __slots__ = ("counts", "expect", "full", "hold_ns", "idempotent", "method", "payload", "step", "stream")
-
-    def __init__(self, step: Step, counts: TargetCounts, *, full: bool, dynamic: bool) -> None:
-        self.step = step
-        self.counts = counts
-        self.method = step.method
-        self.expect = frozenset(step.expect) if step.expect is not None else None
-        self.idempotent = step.method in IDEMPOTENT_METHODS
-        self.stream = step.stream
-        self.hold_ns = int(1e9 * (step.stream.hold_s or 0.0)) if step.stream is not None else 0
-        self.full = full
-        self.payload: bytes | None = None
-        if not dynamic and is_static(step.head, step.cookies, step.body):
-            self.payload = render_request(step.method, step.head, step.cookies, step.body, {})
-
-
-class LiveFlow:
-    """The steps one client takes in order."""
-
-    __slots__ = ("keep_cookies", "static", "steps")
-
-    def __init__(self, flow: Flow, counts: list[TargetCounts], *, follow: bool) -> None:
-        self.keep_cookies = flow.keep_cookies
-        self.steps = [
-            LiveStep(
-                step,
-                counts[step.target],
-                full=bool(step.saves or step.check or step.stream or flow.keep_cookies or follow),
-                dynamic=flow.keep_cookies,
-            )
-            for step in flow.steps
-        ]
-        self.static = all(step.payload is not None for step in self.steps)
 
 
 class Client(asyncio.Protocol):
@@ -114,7 +77,9 @@ class Client(asyncio.Protocol):
             return
         abort = self.engine.abort
         self._abort = abort if abort is not None and self.engine.aborts_this() else None
-        self.hold_ns = step.hold_ns if self._abort is None else max(step.hold_ns, int(1e9 * self._abort.after_s))
+        self.hold_ns = step.hold_ns
+        if self._abort is not None and self._abort.at == "request":
+            self.hold_ns = max(step.hold_ns, int(1e9 * self._abort.after_s))
         transport = self.transport
         if transport is None or transport.is_closing():
             self.connect()
@@ -144,7 +109,13 @@ class Client(asyncio.Protocol):
         reader = self.reader
         self._response_bytes = 0
         if step.full:
-            cast(FullReader, reader).expect(step.method, keep_body=step.stream is None, trpc=step.step.check == "trpc")
+            stream = step.stream
+            cast(FullReader, reader).expect(
+                step.method,
+                keep_body=stream is None,
+                count_events=stream is not None and stream.events is not None,
+                trpc=step.step.check == "trpc",
+            )
         else:
             reader.expect(step.method)
         self._watching = self._abort is not None or step.stream is not None or engine.read_bytes_per_s is not None
@@ -179,6 +150,7 @@ class Client(asyncio.Protocol):
         try:
             complete = self.reader.feed(data)
         except WireError as error:
+            engine.last_response_ns = now  # of whatever kind
             self.hang_up()
             self._end_failed(error.kind, error.detail)
             return
@@ -267,15 +239,15 @@ class Client(asyncio.Protocol):
 
     def _prepare_watch(self, payload: bytes) -> bytes:
         abort, loop, stream = self._abort, self.engine.loop, self.step.stream
-        if stream is not None and stream.hold_s is not None:
-            self._timer = loop.call_later(stream.hold_s, self._stream_over)
-        if abort is None:
-            return payload
-        if abort.at == "request":
+        hold_s = stream.hold_s if stream is not None else None
+        if abort is not None and abort.at == "request":
             self._timer = loop.call_later(abort.after_s, self._abandon)
             return payload[: max(1, len(payload) // 2)]
-        if abort.at == "time":
+        # One timer, for what comes first: a second one would be left to strike a later request.
+        if abort is not None and abort.at == "time" and (hold_s is None or abort.after_s < hold_s):
             self._timer = loop.call_later(abort.after_s, self._abandon)
+        elif hold_s is not None:
+            self._timer = loop.call_later(hold_s, self._stream_over)
         return payload
 
     def _watch(self, size: int, complete: bool) -> bool:
@@ -295,9 +267,11 @@ class Client(asyncio.Protocol):
             self._stream_over()
             return True
         if engine.read_bytes_per_s is not None and self.transport is not None:
-            transport = self.transport
+            transport, pause_s = self.transport, size / engine.read_bytes_per_s
             transport.pause_reading()
-            engine.loop.call_later(size / engine.read_bytes_per_s, self._resume, transport)
+            engine.loop.call_later(pause_s, self._resume, transport)
+            self.hold_ns += int(1e9 * pause_s)  # it is not the app that takes this long
+            engine.last_response_ns = perf_counter_ns()
         return False
 
     def _resume(self, transport: asyncio.Transport) -> None:
@@ -308,6 +282,8 @@ class Client(asyncio.Protocol):
         """Hang up on purpose: an ended request, and no error."""
         if not self.busy:
             return
+        if self.reader.started:
+            self.engine.last_response_ns = perf_counter_ns()
         self.hang_up()
         self.engine.refused_since_ns = 0  # there was a connection
         self.step.counts.requests += 1
@@ -326,6 +302,16 @@ class Client(asyncio.Protocol):
             return
         if self.step.stream is None or not self._stream_ended(self.step.stream):
             self._finish(perf_counter_ns())
+
+    def hold_no_longer(self) -> None:
+        """The run is to stop: who only stays because it was told to leaves now."""
+        if not self.busy or self.transport is None:
+            return
+        stream = self.step.stream
+        if self._abort is not None and self._abort.at == "request":
+            self._abandon()
+        elif stream is not None and stream.events is None and self.is_listening:
+            self._stream_over()
 
     def _has_seen_enough(self, stream: Stream) -> bool:
         reader = cast(FullReader, self.reader)
@@ -419,6 +405,7 @@ class Client(asyncio.Protocol):
             if stream is None or not self._stream_ended(stream):
                 self._finish(perf_counter_ns())
         elif reader.started:
+            self.engine.last_response_ns = perf_counter_ns()
             self._end_failed("truncated", f"the connection ended within the response ({error or 'end of file'})")
         elif self._on_this_connection > 1 and self.step.idempotent and not self._retried:
             # The server closed an idle connection just as we wrote to it: safe to ask again, once.
@@ -461,6 +448,16 @@ class Client(asyncio.Protocol):
     def is_listening(self) -> bool:
         """Whether a stream is open: the app has answered, however long nothing more comes."""
         return self.busy and self.step.stream is not None and self.reader.answering
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether it is for the app to say something: not where a client listens, reads slowly, or is about to hang up
+        at a time of its own."""
+        reads_slowly = self.engine.read_bytes_per_s is not None and self.reader.answering
+        if not self.busy or self.is_listening or reads_slowly:
+            return False
+        hangs_up = self._abort is not None and self._abort.at in ("time", "request")
+        return not hangs_up or self.transport is None
 
     @property
     def in_flow(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_memory import units
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.inspect import look_up
-from pytest_memory.load.messages import Flow, Save, Step, Stream
+from pytest_memory.load.messages import Flow, Part, Save, Step, Stream
 from pytest_memory.load.plan import Target, merge_headers
 from pytest_memory.load.schedule import weighted_order
 from pytest_memory.load.template import BUILT_IN, Tokens, body_escape_for, cut_request
@@ -91,27 +91,29 @@ class Compiler:
 
         return origin_of(httpx.URL(self._absolute("/")))
 
-    def socket_origin(self, path: str) -> tuple[Origin, str]:
+    def socket_origin(self, path: str) -> tuple[Origin, list[Part]]:
         """Where a WebSocket goes: origin, and path with query."""
         import httpx
 
-        url = httpx.URL(self._http_url(path))
-        return origin_of(url), url.raw_path.decode("ascii")
+        tokens = Tokens(())
+        url = httpx.URL(self._http_url(cast(str, tokens.hide(path, strict=True))))
+        return origin_of(url), tokens.cut(url.raw_path, "url")
 
-    def socket_headers(self, path: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """What a WebSocket's handshake carries beside its own: headers, cookies and credentials."""
+    def socket_headers(self, headers: Mapping[str, str]) -> list[list[Part]]:
+        """What a WebSocket's handshake carries beside its own, line by line: headers, cookies and credentials."""
         import httpx
 
-        given = merge_headers(self._headers, headers)
+        tokens = Tokens(())
+        given = merge_headers(tokens.hide(self._headers), tokens.hide(headers))
         try:
-            request = httpx.Request("GET", self._http_url(path), headers=given, cookies=self._cookies or None)
+            request = httpx.Request("GET", "http://app/", headers=given, cookies=tokens.hide(self._cookies) or None)
             request = _authorized(request, self._auth)
             prepare(request)
         except ValueError as error:
-            raise ConfigError(f"the handshake for {path!r} cannot be sent: {error}", slug="config-load") from None
+            raise ConfigError(f"the handshake of a WebSocket cannot be sent: {error}", slug="config-load") from None
         added = {b"host"} - {name.lower().encode() for name in given}
         raw = [(name, value) for name, value in request.headers.raw if name.lower() not in added]
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+        return [tokens.cut(name + b": " + value, "header") for name, value in raw]
 
     def _http_url(self, path: str) -> str:
         return self._absolute(re.sub(r"^ws(s?)://", r"http\1://", path))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory.errors import ConfigError, LoadError
 from pytest_memory.load.compile import Origin, Work
+from pytest_memory.load.hopeless import JointErrors
 from pytest_memory.load.jobs import describe, is_private, make_jobs
 from pytest_memory.load.messages import Done, Interval, Job, Socket, Tls
 from pytest_memory.load.plan import Settings
@@ -69,7 +70,22 @@ class Driver:
             self._run_id += 1
             number = self.next_number
             jobs = make(settings, run_id=self._run_id, addresses=addresses, tls=tls, first_number=number)
-            return self._collect(self._pool.run(jobs), origin, names, settings, progress)
+            # Closed here and now: an exception that somebody keeps would keep the run open, too, and end it later, in
+            # the middle of another one.
+            with closing(self._pool.run(jobs)) as messages:
+                watched: Messages = messages
+                if len(jobs) > 1:
+                    watched = self._watch_errors(messages, JointErrors(len(jobs), settings.limits.max_error_rate))
+                return self._collect(watched, origin, names, settings, progress)
+
+    def _watch_errors(self, messages: Messages, errors: JointErrors) -> Iterator[tuple[int, Interval | Done]]:
+        """Pass messages on, and stop the run when too many requests of all processes fail."""
+        for process, message in messages:
+            if isinstance(message, Done):
+                errors.ended(process)
+            elif errors.add(process, message.targets, measured=message.measured):
+                self._pool.stop("max-error-rate")
+            yield process, message
 
     def drive_scenario(
         self, run: ScenarioRun, origin: Origin, name: str, settings: Settings, progress: Progress | None
@@ -105,8 +121,9 @@ class Driver:
         with self._one_at_a_time():
             self._beside = run
             try:
-                messages = ((0, message) for message in run.messages())
-                return self._collect(messages, work.origin, work.names, settings, progress)
+                with closing(run.messages()) as reports:
+                    messages = ((0, message) for message in reports)
+                    return self._collect(messages, work.origin, work.names, settings, progress)
             finally:
                 self._beside = None
 

@@ -19,20 +19,18 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from pytest_memory.load.alarm import Alarm
-from pytest_memory.load.client import Client, LiveFlow
+from pytest_memory.load.client import Client
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import ErrorShare, Silence
 from pytest_memory.load.messages import Done, Interval, Job, Stage, TargetCounts
 from pytest_memory.load.schedule import arrival_s, client_start_s, due_by_share
+from pytest_memory.load.steps import LiveFlow
 from pytest_memory.load.tls import make_tls_context
 from pytest_memory.load.wire import FullReader, ResponseReader
 
 UNLIMITED = 1 << 62
 # Connections refused for this long, with nothing answered in between: the app is dead, not restarting a worker.
 DEAD_AFTER_S = 0.5
-# An error rate is not judged on fewer requests than this.
-LEAST_JUDGED_REQUESTS = 20
-# Requests waited for so many timeouts, and none answered: stop rather than time out thousands of requests one by one.
-STALLED_TIMEOUTS = 3
 # How long an orderly goodbye may take before the connections are cut.
 GOODBYE_S = 1.0
 # Arrivals nearer than this to each other are started together: below it waking costs more than the lateness it saves.
@@ -78,7 +76,8 @@ class Engine:
         self._address = job.addresses[0]
         self._number = job.first
         self._starts = 0  # of requests, to spread aborts
-        self._flow_turn = job.worker
+        # Each process goes through the whole order: in every other place of it there may be the slow target only.
+        self._flow_turn = job.worker * len(job.order) // job.stride
         self._targets = [TargetCounts() for _ in job.names]
         self._flows = [LiveFlow(flow, self._targets, follow=job.max_redirects > 0) for flow in job.flows]
         self._single = self._flows[0] if len(self._flows) == 1 else None
@@ -97,16 +96,15 @@ class Engine:
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._resting: dict[Client, asyncio.TimerHandle] = {}  # those that begin later
+        self._pausing: dict[Client, asyncio.TimerHandle] = {}  # those in the middle of a flow
         self._next_arrival = 0
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
         self._wake_early_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
-        self._looked_ns = 0
-        self._silence_ns = 0
         self._measured_from_ns = 0
-        self._seen_requests = 0
-        self._seen_errors = 0
+        self._silence = Silence()
+        self._error_share = ErrorShare(job.max_error_rate)
 
     def _reset_counts(self) -> None:
         self.status: defaultdict[int, int] = defaultdict(int)
@@ -152,6 +150,13 @@ class Engine:
         if self.stopped is None:
             self.stopped = reason
         self._close_gate()
+        for client in list(self.clients):
+            client.hold_no_longer()
+        for timer in self._pausing.values():
+            timer.cancel()
+            self._active -= 1
+        self._pausing.clear()
+        self._check_over()
 
     def _kept_at_end(self) -> int:
         return len(self.clients) if self.job.keep_connections and not self.stopped else 0
@@ -226,9 +231,10 @@ class Engine:
             self._start_arrivals(stage)
         else:
             for index in range(min(stage.concurrency, self._permits)):
-                delay_s = client_start_s(index, stage.concurrency, stage.ramp_up_s)
+                delay_s = self._client_start_s(index, stage)
                 client = self._client(index)
                 self._begin_later(delay_s, client) if delay_s else self._begin(client)
+        self._check_over()  # of a short warm-up a process may have no part
         try:
             await self._over
         finally:
@@ -253,6 +259,10 @@ class Engine:
     def _check_over(self) -> None:
         if not self._permits and not self._active and self._over is not None and not self._over.done():
             self._over.set_result(None)
+
+    def _client_start_s(self, index: int, stage: Stage) -> float:
+        process = self.job.worker / self.job.stride
+        return client_start_s(index, stage.concurrency, stage.ramp_up_s, process)
 
     def _begin_later(self, delay_s: float, client: Client) -> None:
         self._resting[client] = self.loop.call_later(delay_s, self._begin, client)
@@ -297,7 +307,11 @@ class Engine:
             client.begin()
             return
         # Still under way, so that the stage waits for it; not busy, so that it does not time out.
-        self.loop.call_later(pause_s, client.begin)
+        self._pausing[client] = self.loop.call_later(pause_s, self._go_on, client)
+
+    def _go_on(self, client: Client) -> None:
+        del self._pausing[client]
+        client.begin()
 
     def _pause_s(self) -> float:
         pause_s, self.pause_before_next = self.pause_before_next, 0.0
@@ -361,7 +375,7 @@ class Engine:
             return self._single
         order = self.job.order
         flow = self._flows[order[self._flow_turn % len(order)]]
-        self._flow_turn += self.job.stride
+        self._flow_turn += 1
         return flow
 
     def next_number(self) -> int:
@@ -415,22 +429,16 @@ class Engine:
             self._stop_if_hopeless()
 
     def _listen(self, now: int) -> None:
-        """Add up for how long requests were waited for since the last response: with none under way all is quiet."""
-        waiting = (client.sent_ns for client in self.clients if client.busy and not client.is_listening)
-        if self.last_response_ns >= self._looked_ns:
-            self._silence_ns = 0
-        self._silence_ns += now - max(min(waiting, default=now), self._looked_ns, self.last_response_ns)
-        self._looked_ns = now
+        waiting = (client.sent_ns for client in self.clients if client.awaits_answer)
+        self._silence.look(now, waiting_since_ns=min(waiting, default=None), answered_ns=self.last_response_ns)
 
     def _stop_if_hopeless(self) -> None:
-        if self.stopped or not self._active:
+        # Clients that all think are in the middle of a stage, too; what is over cannot be stopped.
+        if self.stopped or self._over is None or self._over.done():
             return
-        requests = self._seen_requests + sum(counts.requests for counts in self._targets)
-        errors = self._seen_errors + sum(counts.errors for counts in self._targets)
-        limit = self.job.max_error_rate
-        if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
+        if self._error_share.is_too_large(self._targets, measured=self._stage.measured):
             self.stop("max-error-rate")
-        if self.abort is None and self._silence_ns > STALLED_TIMEOUTS * self.timeout_s * 1e9:
+        if self._silence.is_stalled(self.timeout_s):
             self.stop("stalled")
 
     async def _report_regularly(self) -> None:
@@ -458,9 +466,8 @@ class Engine:
             first_error=self._first_error,
         )
         self.emit(message)
+        self._error_share.add(self._targets, measured=self._stage.measured)
         for counts in self._targets:
-            self._seen_requests += counts.requests
-            self._seen_errors += counts.errors
             counts.requests = counts.errors = 0
             counts.cells = {}
         self._reset_counts()

@@ -23,6 +23,7 @@ from pytest_memory.load.jobs import (
     refuse_cut_arrivals,
     refuse_for_locust,
     refuse_for_scenario,
+    refuse_late_abort,
 )
 from pytest_memory.load.plan import (
     OPTION_NAMES,
@@ -34,6 +35,7 @@ from pytest_memory.load.plan import (
     refuse_unknown,
 )
 from pytest_memory.load.result import LoadResult
+from pytest_memory.load.template import written_out
 from pytest_memory.load.trpc import CallType, socket_messages, trpc_target
 
 if TYPE_CHECKING:
@@ -248,29 +250,29 @@ class LoadGenerator:
     ) -> LoadResult:
         """Open WebSockets and leave, over and over.  A request, or iteration, is one connection.
 
-        Each sends the messages ``send`` (with ``{n}`` and ``{uuid}``), waits for ``receive`` messages, stays for
-        ``hold``, sends ``farewell`` and closes; with ``clean`` False it just drops the connection.  Latency is the
-        time until the last awaited message (or the handshake) was there, and ``timeout`` is how long that may take,
-        whatever else arrives.  A redirect is an error.
+        Each sends the messages ``send``, waits for ``receive`` messages, stays for ``hold``, sends ``farewell`` and
+        closes; with ``clean`` False it just drops the connection.  ``{n}`` and ``{uuid}`` in path, headers and
+        messages are those of the connection.  Latency is the time until the last awaited message (or the handshake)
+        was there, and ``timeout`` is how long that may take, whatever else arrives.  A redirect is an error.
         """
         settings = parse_options(options, self._defaults)
         compiler = self._compiler(settings)
-        sent = compiler.socket_headers(path, headers or {})
-        origin, path = compiler.socket_origin(path)
+        lines = compiler.socket_headers(headers or {})
+        origin, parts = compiler.socket_origin(path)
         make = partial(
             make_socket_jobs,
             origin=origin,
-            path=path,
+            path=parts,
             send=send,
             receive=receive,
             hold=hold,
             farewell=farewell,
             clean=clean,
-            headers=sent,
+            headers=lines,
             subprotocols=subprotocols,
             check=check,
         )
-        return self._driver.drive(origin, [f"WS {path}"], settings, make, self._progress(options))
+        return self._driver.drive(origin, [f"WS {written_out(parts)}"], settings, make, self._progress(options))
 
     def half_open(
         self, path: str, *, connections: int = 10, hold: Duration = "5s", **options: Unpack[RunOptions]
@@ -339,7 +341,7 @@ class LoadGenerator:
             work = compiler.work([_as_flow(target)], [1.0], keep_cookies=not isinstance(target, (str, Target)))  # type: ignore[arg-type]
         else:
             work = Work(compiler.origin, (), (), ())
-        refuse_for_locust(settings, with_plan=locustfile is None)
+        refuse_for_locust(settings, work)
         cluster = Cluster(
             concurrency=settings.concurrency,
             local_workers=local_workers,
@@ -381,6 +383,7 @@ class LoadGenerator:
         settings = parse_options(options, self._defaults)
         work = self._compiler(settings).work(flows, weights, keep_cookies=keep_cookies)
         refuse_cut_arrivals(settings, work)
+        refuse_late_abort(settings, work)
         make = partial(make_jobs, work)
         return self._driver.drive(work.origin, work.names, settings, make, self._progress(options))
 
@@ -397,7 +400,7 @@ class LoadGenerator:
         return self._driver.pids
 
     def stop(self) -> None:
-        """Stop the run that is under way (from another thread): what was sent is awaited, and it returns."""
+        """Stop the run that is under way (from another thread): answers are awaited, what is held is left."""
         self._driver.stop()
 
     def close(self) -> None:

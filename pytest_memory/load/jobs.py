@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +32,20 @@ def refuse_cut_arrivals(settings: Settings, work: Work) -> None:
             )
 
 
+def refuse_late_abort(settings: Settings, work: Work) -> None:
+    """ConfigError for hanging up at a time when the timeout has ended the request already."""
+    abort = settings.abort
+    if abort is None or abort.at != "time":
+        return
+    hold_s = min(step.stream.hold_s or 0.0 if step.stream else 0.0 for flow in work.flows for step in flow.steps)
+    if abort.after_s > settings.timeout_s + hold_s:
+        raise ConfigError(
+            f"abort_after is {abort.after_s:g} s and timeout {settings.timeout_s:g} s, which ends a request before; "
+            "expected the timeout to be longer",
+            slug="config-load",
+        )
+
+
 def split_stages(stages: Sequence[Stage], parts: int, index: int) -> list[Stage]:
     """The stages of process ``index`` of ``parts``: together they are the whole, to the request."""
     split = []
@@ -44,10 +58,11 @@ def split_stages(stages: Sequence[Stage], parts: int, index: int) -> list[Stage]
 
 
 def worker_count(settings: Settings) -> int:
-    """No more processes than connections, requests or iterations."""
+    """No more processes than connections, requests or iterations; some may have nothing to warm up."""
     fewest = min(
         min(stage.concurrency, stage.requests or stage.concurrency, stage.iterations or stage.concurrency)
         for stage in settings.stages
+        if stage.measured
     )
     return max(1, min(settings.workers, fewest))
 
@@ -76,8 +91,8 @@ def as_locustfile(target: Any) -> Path | None:
     return path
 
 
-def refuse_for_locust(settings: Settings, *, with_plan: bool) -> None:
-    """ConfigError for what Locust cannot do for us."""
+def refuse_for_locust(settings: Settings, work: Work) -> None:
+    """ConfigError for what Locust cannot do for us; a locustfile is work without flows."""
     [*before, stage] = settings.stages
     unfit = {
         "warmup or phases": bool(before),
@@ -87,7 +102,8 @@ def refuse_for_locust(settings: Settings, *, with_plan: bool) -> None:
         "slow_read": settings.read_bytes_per_s is not None,
         "follow_redirects": settings.max_redirects > 0,
         "keep_connections": settings.keep_connections,
-        "requests with a locustfile": stage.requests is not None and not with_plan,
+        "events or hold": any(step.stream is not None for flow in work.flows for step in flow.steps),
+        "requests with a locustfile": stage.requests is not None and not work.flows,
     }
     for name, used in unfit.items():
         if used:
@@ -124,7 +140,7 @@ def make_jobs(
             think_time_s=settings.think_time_s,
             abort=settings.abort,
             read_bytes_per_s=settings.read_bytes_per_s,
-            max_error_rate=settings.limits.max_error_rate,
+            max_error_rate=settings.limits.max_error_rate if parts == 1 else None,
             max_redirects=settings.max_redirects,
         )
         for index in range(parts)
@@ -135,13 +151,13 @@ def make_socket_jobs(
     settings: Settings,
     *,
     origin: Origin,
-    path: str,
+    path: Sequence[Part],
     send: Sequence[str],
     receive: int,
     hold: Any,
     farewell: Sequence[str],
     clean: bool,
-    headers: Mapping[str, str],
+    headers: Sequence[list[Part]],
     subprotocols: Sequence[str],
     check: Literal["", "trpc"],
     run_id: int,
@@ -164,7 +180,7 @@ def make_socket_jobs(
     return [
         Socket(
             id=run_id,
-            url=f"{scheme}://{origin.url.partition('://')[2]}{path}",
+            url=[f"{scheme}://{origin.url.partition('://')[2]}".encode(), *path],
             addresses=list(addresses),
             stages=split_stages(settings.stages, parts, index),
             timeout_s=settings.timeout_s,
@@ -175,13 +191,14 @@ def make_socket_jobs(
             farewell=[_message_parts(text) for text in farewell],
             clean=clean,
             check=check,
-            headers=[f"{name}: {value}" for name, value in headers.items()],
+            headers=list(headers),
             subprotocols=list(subprotocols),
             first=first_number + index,
             stride=parts,
+            worker=index,
             tls=tls,
             think_time_s=settings.think_time_s,
-            max_error_rate=settings.limits.max_error_rate,
+            max_error_rate=settings.limits.max_error_rate if parts == 1 else None,
         )
         for index in range(parts)
     ]

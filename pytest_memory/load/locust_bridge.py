@@ -26,6 +26,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from pytest_memory.load.addresses import Addresses
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import JointErrors
 from pytest_memory.load.messages import Done, Interval, Job, TargetCounts, encode
 from pytest_memory.load.schedule import share_of
 
@@ -39,7 +40,6 @@ DEAD_AFTER_S = 0.5
 # How often a worker looks whether it has users, and when the run begins without any.
 USERS_LOOK_S = 0.002
 USERS_WAIT_S = 15.0
-LEAST_JUDGED_REQUESTS = 20
 
 
 class WorkerState:
@@ -182,7 +182,7 @@ class MasterState:
         self._started_ns = self._ended_ns = perf_counter_ns()
         self._begun = False
         self._stopped: str | None = None
-        self._requests = self._errors = 0
+        self._errors = JointErrors(0, None)
         self._answered_at = time.monotonic()
 
     def start(self) -> None:
@@ -191,6 +191,7 @@ class MasterState:
         assert isinstance(runner, MasterRunner)
         parts = list(runner.clients)
         stage = self.job.stages[0]
+        self._errors = JointErrors(len(parts), self.job.max_error_rate)
         for index, client in enumerate(parts):
             self._workers[client] = index
             requests = None if stage.requests is None else share_of(stage.requests, len(parts), index)
@@ -234,14 +235,10 @@ class MasterState:
         message = msgspec.msgpack.decode(payload, type=Interval)
         message.worker = self._workers.get(client, 0)
         self._write(message)
-        requests = sum(counts.requests for counts in message.targets)
-        self._requests += requests
-        self._errors += sum(counts.errors for counts in message.targets)
+        too_many = self._errors.add(message.worker, message.targets, measured=True)
         if message.status:
             self._answered_at = time.monotonic()
-        limit = self.job.max_error_rate
-        judged = self._stopped is None and limit is not None and self._requests >= LEAST_JUDGED_REQUESTS
-        if judged and self._errors > (limit or 0.0) * self._requests:
+        if too_many and self._stopped is None:
             self.close_gate("max-error-rate")
         silent_s = time.monotonic() - self._answered_at
         if self._stopped is None and message.errors_by_kind.get("connect", 0) and silent_s > DEAD_AFTER_S:
@@ -250,6 +247,7 @@ class MasterState:
     def take_final(self, client: str, next_number: int) -> None:
         """A worker is through; with the last of them the run is."""
         self._final.add(client)
+        self._errors.ended(self._workers.get(client, 0))
         self._next_number = max(self._next_number, next_number)
         self._ended_ns = perf_counter_ns()
         if self._final >= set(self._workers):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,7 +84,7 @@ class LocustRun:
     _output: list[str] = field(default_factory=list)
     _finished: bool = False
 
-    def messages(self) -> Iterator[Interval | Done]:
+    def messages(self) -> Generator[Interval | Done, None, None]:
         """Run it.  LoadError when Locust ends early or falls silent."""
         require_locust()
         with tempfile.TemporaryDirectory(prefix="pytest-memory-locust-") as directory:

@@ -103,6 +103,7 @@ class Job(msgspec.Struct, tag="job"):
 
     ``addresses`` are numeric, tried in order until one answers.  ``first`` and ``stride`` number the requests:
     this process uses ``first``, ``first + stride``, …, so that ``{n}`` is unique over all processes.
+    ``max_error_rate`` is for a process that has the run for itself.
     """
 
     id: int
@@ -127,10 +128,11 @@ class Job(msgspec.Struct, tag="job"):
 
 
 class Socket(msgspec.Struct, tag="socket"):
-    """A run of WebSocket connections: connect, send, receive, leave; over and over.  ``addresses`` as in a `Job`."""
+    """A run of WebSocket connections: connect, send, receive, leave; over and over.  ``addresses`` as in a `Job`;
+    ``headers`` are whole lines."""
 
     id: int
-    url: str
+    url: list[Part]
     addresses: list[tuple[str, int]]
     stages: list[Stage]
     timeout_s: float
@@ -141,10 +143,11 @@ class Socket(msgspec.Struct, tag="socket"):
     farewell: list[list[Part]] = []
     clean: bool = True
     check: Literal["", "trpc"] = ""
-    headers: list[str] = []
+    headers: list[list[Part]] = []
     subprotocols: list[str] = []
     first: int = 0
     stride: int = 1
+    worker: int = 0
     tls: Tls | None = None
     think_time_s: tuple[float, float] | None = None
     max_error_rate: float | None = None

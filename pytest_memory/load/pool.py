@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest_memory
@@ -144,10 +144,11 @@ class WorkerPool:
     def pids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
-    def run(self, jobs: Sequence[Job | Socket]) -> Iterator[tuple[int, Interval | Done]]:
+    def run(self, jobs: Sequence[Job | Socket]) -> Generator[tuple[int, Interval | Done], None, None]:
         """Run one job per process; yields (process, message) until each has sent its Done.
 
-        Raises LoadError when a process dies or falls silent; the other processes are ended then."""
+        Raises LoadError when a process dies or falls silent; all processes are ended then, and when it is closed
+        before its end."""
         self._bury_dead()
         while len(self._workers) < len(jobs):
             self._workers.append(WorkerProcess(self._messages))

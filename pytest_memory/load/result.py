@@ -309,7 +309,8 @@ class LoadResult:
     @property
     def ok(self) -> bool:
         """Whether all that was asked for was sent, and nothing failed."""
-        return self.stats.requests > 0 and not self.stats.errors and self.stats.stopped_early is None
+        stats = self.stats
+        return stats.requests > 0 and not stats.errors and not stats.dropped and stats.stopped_early is None
 
     def percentile_s(self, percentile: float) -> float:
         """Response time in seconds at any percentile (0..100)."""
@@ -340,7 +341,8 @@ class LoadResult:
     def __repr__(self) -> str:
         stats = self.stats
         p99 = format_duration(stats.latency.p99_s)
-        return f"<LoadResult {stats.requests} requests, {stats.errors} errors, {stats.rps:.0f}/s, p99 {p99}>"
+        dropped = f"{stats.dropped} arrivals dropped, " if stats.dropped else ""
+        return f"<LoadResult {stats.requests} requests, {stats.errors} errors, {dropped}{stats.rps:.0f}/s, p99 {p99}>"
 
     def __str__(self) -> str:
         return "\n".join(summary_lines(self.stats))

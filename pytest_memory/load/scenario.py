@@ -23,6 +23,7 @@ import httpx
 from pytest_memory.errors import ConfigError
 from pytest_memory.load.compile import Origin, origin_of
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import STALLED_TIMEOUTS, ErrorShare
 from pytest_memory.load.messages import Done, Interval, Stage, TargetCounts, Tls
 from pytest_memory.load.plan import Settings
 from pytest_memory.load.schedule import client_start_s
@@ -39,28 +40,35 @@ _KINDS = (
 )
 # As in the engine: refused for this long and nothing answered meanwhile, the app is dead.
 DEAD_AFTER_S = 0.5
+# So many failed requests, and no answer between them, are no chance.
+LEAST_UNANSWERED = 3
+LOOK_S = 0.1  # how often it is looked whether a stage is over
 
 
 class _Counts:
-    """What the clients of one run counted since the last report."""
+    """What the clients of one run counted since the last report; and since the last answer, whenever that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _Counts | None = None) -> None:
         self.target = TargetCounts()
         self.status: Counter[int] = Counter()
         self.errors: Counter[str] = Counter()
         self.first_error: str | None = None
         self.bytes_sent = self.bytes_received = 0
-        self.answered_at = time.monotonic()
+        self.answered_at: float = time.monotonic() if before is None else before.answered_at
+        self.unanswered: Counter[str] = Counter() if before is None else before.unanswered
 
     def ended(self, status: int | None, latency_ns: int, error: tuple[str, str] | None = None) -> None:
         self.target.requests += 1
         if status is not None:
             self.answered_at = time.monotonic()
+            self.unanswered.clear()
             self.status[status] += 1
             cell = cell_of(latency_ns)
             self.target.cells[cell] = self.target.cells.get(cell, 0) + 1
             if status >= 400:
                 error = (f"http-{status}", "")
+        elif error is not None:
+            self.unanswered[error[0]] += 1
         if error is not None:
             self.failed(*error)
 
@@ -172,8 +180,8 @@ class ScenarioRun:
         self._left = 0
         self._until: float | None = None
         self._stopped: str | None = None
-        self._seen = [0, 0]
-        self._measured_from_ns = perf_counter_ns()
+        self._error_share = ErrorShare(settings.limits.max_error_rate)
+        self._measured_from_ns = self._last_end_ns = perf_counter_ns()
 
     def messages(self) -> Iterator[Interval | Done]:
         """Run it; the last message is a Done.  What breaks the runner itself is raised here."""
@@ -206,7 +214,7 @@ class ScenarioRun:
         for stage in self._settings.stages:
             if not self._stopped:
                 await self._run_stage(stage)
-                ended_ns = perf_counter_ns()
+                ended_ns = self._last_end_ns
                 self._report(stage.measured)
                 if not stage.measured:
                     ended_ns = self._measured_from_ns = perf_counter_ns()
@@ -225,35 +233,42 @@ class ScenarioRun:
         count = stage.requests if stage.iterations is None else stage.iterations  # a warm-up counts in requests
         self._left = 1 << 62 if count is None else count
         self._until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
+        self._last_end_ns = perf_counter_ns()
         clients = [asyncio.create_task(self._client(index, stage)) for index in range(stage.concurrency)]
         pending = set(clients)
+        next_report = time.monotonic() + self._settings.interval_s
         try:
-            while pending and not self._is_overdue():
-                _, pending = await asyncio.wait(
-                    pending, timeout=self._settings.interval_s, return_when=asyncio.FIRST_EXCEPTION
-                )
+            while pending and not self._is_over():
+                _, pending = await asyncio.wait(pending, timeout=LOOK_S, return_when=asyncio.FIRST_EXCEPTION)
                 for client in clients:
                     if client.done():
                         client.result()  # what is no Exception, such as pytest.fail, ends the run
-                self._report(stage.measured)
-            for _ in pending:
+                if time.monotonic() >= next_report:
+                    self._report(stage.measured)
+                    next_report += self._settings.interval_s
+            for _ in range(self._active):
                 self._counts.failed("timeout", "an iteration had not ended when the run had, and was cut off")
         finally:
             for client in pending:
                 client.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    def _is_overdue(self) -> bool:
-        """Whether the stage is over and its last iterations have had the time of a request to end."""
+    def _is_over(self) -> bool:
+        """Whether nothing more is to begin, and what has begun is over or has had the time of a request to end."""
+        if not self._active and not self._may_begin():
+            return True
         return self._until is not None and time.monotonic() > self._until + self._settings.timeout_s
+
+    def _may_begin(self) -> bool:
+        return self._left > 0 and (self._until is None or time.monotonic() < self._until)
 
     async def _client(self, index: int, stage: Stage) -> None:
         await asyncio.sleep(client_start_s(index, stage.concurrency, stage.ramp_up_s))
-        while self._left > 0 and (self._until is None or time.monotonic() < self._until):
+        while self._may_begin():
             self._left -= 1
             number, self._number = self._number, self._number + 1
             await self._iterate(number)
-            self._judge()
+            self._judge(stage)
             if self._settings.think_time_s is not None:
                 await asyncio.sleep(random.uniform(*self._settings.think_time_s))
 
@@ -278,22 +293,21 @@ class ScenarioRun:
             self._counts.failed("scenario", f"{type(error).__name__}: {error}")
         finally:
             self._active -= 1
+            self._last_end_ns = perf_counter_ns()
 
-    def _judge(self) -> None:
-        requests = self._seen[0] + self._counts.target.requests
-        errors = self._seen[1] + self._counts.target.errors
-        limit = self._settings.limits.max_error_rate
-        if limit is not None and requests >= 20 and errors > limit * requests:
+    def _judge(self, stage: Stage) -> None:
+        if self._error_share.is_too_large([self._counts.target], measured=stage.measured):
             self.stop("max-error-rate")
         silent_s = time.monotonic() - self._counts.answered_at
-        if self._counts.errors["connect"] >= 3 and silent_s > DEAD_AFTER_S:
+        unanswered = self._counts.unanswered
+        if unanswered["connect"] >= LEAST_UNANSWERED and silent_s > DEAD_AFTER_S:
             self.stop("app-died")
+        elif unanswered["timeout"] >= LEAST_UNANSWERED and silent_s > STALLED_TIMEOUTS * self._settings.timeout_s:
+            self.stop("stalled")
 
     def _report(self, measured: bool) -> None:
-        counts, self._counts = self._counts, _Counts()
-        self._counts.answered_at = counts.answered_at
-        self._seen[0] += counts.target.requests
-        self._seen[1] += counts.target.errors
+        counts, self._counts = self._counts, _Counts(self._counts)
+        self._error_share.add([counts.target], measured=measured)
         self._messages.put(
             Interval(
                 t_s=(perf_counter_ns() - self._measured_from_ns) * 1e-9,

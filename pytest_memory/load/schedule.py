@@ -35,9 +35,11 @@ def arrivals_by(elapsed_s: float, rate_per_s: float, ramp_up_s: float = 0.0) -> 
     return int(rate_per_s * (elapsed_s - ramp_up_s / 2)) + 1
 
 
-def client_start_s(index: int, concurrency: int, ramp_up_s: float) -> float:
-    """When client ``index`` of ``concurrency`` begins: the first at once, the others evenly over ``ramp_up_s``."""
-    return index * ramp_up_s / concurrency if ramp_up_s > 0 else 0.0
+def client_start_s(index: int, concurrency: int, ramp_up_s: float, process: float = 0.0) -> float:
+    """When client ``index`` of ``concurrency`` begins: the first at once, the others evenly over ``ramp_up_s``.
+
+    Of several processes each begins its clients between those of the others; ``process`` (0 to below 1) is which."""
+    return (index + process) * ramp_up_s / concurrency if ramp_up_s > 0 else 0.0
 
 
 def share_of(total: int, parts: int, index: int) -> int:

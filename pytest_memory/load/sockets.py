@@ -14,15 +14,16 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
 
 from pytest_memory.load.addresses import Addresses
-from pytest_memory.load.engine import DEAD_AFTER_S, LEAST_JUDGED_REQUESTS, UNLIMITED
+from pytest_memory.load.engine import DEAD_AFTER_S, UNLIMITED
 from pytest_memory.load.histogram import cell_of
+from pytest_memory.load.hopeless import ErrorShare, Silence
 from pytest_memory.load.inspect import ResponseRejected, trpc_error
 from pytest_memory.load.messages import Done, Interval, Socket, Stage, TargetCounts
 from pytest_memory.load.schedule import client_start_s
@@ -31,6 +32,8 @@ from pytest_memory.load.tls import make_tls_context
 
 RECONNECT_PAUSE_S = 0.05
 GOODBYE_S = 1.0
+# Errors in which the app has said nothing.
+_SILENT_KINDS = ("connect", "timeout", "tls")
 
 
 class TimedSocket:
@@ -73,7 +76,9 @@ class SocketEngine:
         self._tls = make_tls_context(job.tls) if job.tls else None
         self._addresses = Addresses(job.addresses)
         self._lock = threading.Lock()
-        self._quit = threading.Event()
+        self._quit = threading.Event()  # to leave what is held
+        self._over = threading.Event()  # of a stage: nothing is left to rest for
+        self._last_end_ns = 0
         self._stopped: str | None = None
         self._number = job.first
         self._permits = 0
@@ -81,7 +86,10 @@ class SocketEngine:
         self._refused_since: float | None = None
         self._answered = False
         self._failure: tuple[str, str] | None = None
-        self._seen = [0, 0]
+        self._error_share = ErrorShare(job.max_error_rate)
+        self._silence = Silence()
+        self._waiting: dict[int, int] = {}  # since when, by the number of the connection
+        self._answered_ns = 0
         self._measured_from_ns = perf_counter_ns()
         self._reset()
 
@@ -100,7 +108,7 @@ class SocketEngine:
             if self._stopped or self._failure:
                 break
             await self._run_stage(stage)
-            ended_ns = perf_counter_ns()
+            ended_ns = self._last_end_ns
             self._report(stage.measured)
             if not stage.measured:
                 ended_ns = self._measured_from_ns = perf_counter_ns()
@@ -120,11 +128,14 @@ class SocketEngine:
             self._stopped = self._stopped or reason
             self._permits = 0
         self._quit.set()
+        self._over.set()
 
     async def _run_stage(self, stage: Stage) -> None:
         count = stage.requests if stage.iterations is None else stage.iterations
         self._permits = UNLIMITED if count is None else count
         self._quit.clear()
+        self._over.clear()
+        self._last_end_ns = perf_counter_ns()
         until = None if stage.duration_s is None else time.monotonic() + stage.duration_s
         threads = [
             threading.Thread(target=self._client, args=(index, stage, until), daemon=True)
@@ -138,33 +149,40 @@ class SocketEngine:
             if time.monotonic() >= next_report:
                 self._report(stage.measured)
                 next_report += self.job.interval_s
-            self._judge_errors()
+            self._stop_if_hopeless(stage)
+            with self._lock:
+                is_over = not self._active and (not self._permits or (until is not None and time.monotonic() >= until))
+            if is_over:
+                self._over.set()
 
-    def _judge_errors(self) -> None:
-        limit = self.job.max_error_rate
+    def _stop_if_hopeless(self, stage: Stage) -> None:
         with self._lock:
-            requests = self._seen[0] + self._counts.requests
-            errors = self._seen[1] + self._counts.errors
-        if limit is not None and requests >= LEAST_JUDGED_REQUESTS and errors > limit * requests:
+            too_many = self._error_share.is_too_large([self._counts], measured=stage.measured)
+            oldest = min(self._waiting.values(), default=None)
+            self._silence.look(perf_counter_ns(), waiting_since_ns=oldest, answered_ns=self._answered_ns)
+        if too_many:
             self.stop("max-error-rate")
+        elif self._silence.is_stalled(self.job.timeout_s):
+            self.stop("stalled")
 
     def _client(self, index: int, stage: Stage, until: float | None) -> None:
         """What one thread does: connections one after the other, while there are permits."""
-        self._quit.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s))
+        process = self.job.worker / self.job.stride
+        self._over.wait(client_start_s(index, stage.concurrency, stage.ramp_up_s, process))
         while (until is None or time.monotonic() < until) and (number := self._take_permit()) is not None:
             started = perf_counter_ns()
             try:
                 answered_ns = self._churn(number)
             except (OSError, WebSocketException, ResponseRejected) as error:
                 kind, detail = _kind_of(error)
-                self._ended(error=(kind, detail))
+                self._ended(number, error=(kind, detail))
                 if isinstance(error, ConnectionRefusedError):
                     self._refused(detail)
-                    self._quit.wait(RECONNECT_PAUSE_S)
+                    self._over.wait(RECONNECT_PAUSE_S)
             else:
-                self._ended(latency_ns=answered_ns - started)
+                self._ended(number, latency_ns=answered_ns - started)
             if self.job.think_time_s is not None:
-                self._quit.wait(random.uniform(*self.job.think_time_s))
+                self._over.wait(random.uniform(*self.job.think_time_s))
 
     def _take_permit(self) -> int | None:
         with self._lock:
@@ -174,16 +192,27 @@ class SocketEngine:
             self._active += 1
             number = self._number
             self._number += self.job.stride
+            self._waiting[number] = perf_counter_ns()
             return number
 
-    def _ended(self, *, latency_ns: int | None = None, error: tuple[str, str] | None = None) -> None:
+    def _heard(self, number: int) -> None:
+        """A connection has got what it waited for."""
         with self._lock:
+            self._waiting.pop(number, None)
+            self._answered_ns = perf_counter_ns()
+            self._answered = True
+            self._refused_since = None
+
+    def _ended(self, number: int, *, latency_ns: int | None = None, error: tuple[str, str] | None = None) -> None:
+        if error is not None and error[0] not in _SILENT_KINDS:
+            self._heard(number)
+        with self._lock:
+            self._waiting.pop(number, None)
             self._active -= 1
+            self._last_end_ns = perf_counter_ns()
             counts = self._counts
             counts.requests += 1
             if latency_ns is not None:
-                self._answered = True
-                self._refused_since = None
                 self._status[101] += 1
                 cell = cell_of(latency_ns)
                 counts.cells[cell] = counts.cells.get(cell, 0) + 1
@@ -206,13 +235,14 @@ class SocketEngine:
         """One connection; returns when all that was waited for had arrived."""
         job = self.job
         values = built_in_values(number)
-        connection, timed = self._connect()
+        connection, timed = self._connect(values)
         try:
             for message in job.send:
                 self._count(sent=connection.send(render_parts(message, values).decode("utf-8")))
             for _ in range(job.receive):
                 self._receive(connection)
             answered_ns = perf_counter_ns()
+            self._heard(number)
             self._quit.wait(job.hold_s)
             timed.allow(job.timeout_s)
             for message in job.farewell:
@@ -226,7 +256,7 @@ class SocketEngine:
                 connection.shutdown()  # type: ignore[no-untyped-call]
         return answered_ns
 
-    def _connect(self) -> tuple[WebSocket, TimedSocket]:
+    def _connect(self, values: Mapping[str, object]) -> tuple[WebSocket, TimedSocket]:
         """A WebSocket, and what holds it to its time."""
         job = self.job
         deadline = time.monotonic() + job.timeout_s
@@ -237,22 +267,23 @@ class SocketEngine:
                 sock = self._tls.wrap_socket(plain, server_hostname=job.tls.server_name)
             timed = TimedSocket(sock, max(0.0, deadline - time.monotonic()))
             connection = WebSocket(enable_multithread=False)
-            self._shake_hands(connection, timed)
+            self._shake_hands(connection, timed, values)
         except BaseException:
             # That of TLS has taken the plain one's descriptor.
             sock.close()
             raise
         return connection, timed
 
-    def _shake_hands(self, connection: WebSocket, timed: TimedSocket) -> None:
+    def _shake_hands(self, connection: WebSocket, timed: TimedSocket, values: Mapping[str, object]) -> None:
         job = self.job
-        named = {line.partition(":")[0].lower() for line in job.headers}
+        lines = [render_parts(line, values).decode("utf-8", "replace") for line in job.headers]
+        named = {line.partition(":")[0].lower() for line in lines}
         try:
             # A redirect could lead to a host that nobody has allowed to be loaded.
             connection.connect(  # type: ignore[no-untyped-call]
-                job.url,
+                render_parts(job.url, values).decode("ascii"),
                 socket=timed,
-                header=job.headers,
+                header=lines,
                 subprotocols=job.subprotocols or None,
                 redirect_limit=0,
                 suppress_host="host" in named,
@@ -292,8 +323,7 @@ class SocketEngine:
                 errors_by_kind=self._errors,
                 first_error=self._first_error,
             )
-            self._seen[0] += self._counts.requests
-            self._seen[1] += self._counts.errors
+            self._error_share.add([self._counts], measured=measured)
             self._reset()
         self._emit(message)
 

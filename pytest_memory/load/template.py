@@ -126,6 +126,11 @@ def render_parts(parts: Iterable[Part], values: Mapping[str, object]) -> bytes:
     return b"".join([part if isinstance(part, bytes) else _write(values[part.name], part.escape) for part in parts])
 
 
+def written_out(parts: Iterable[Part]) -> str:
+    """Parts as they were written, with their placeholders."""
+    return "".join(part.decode("latin-1") if isinstance(part, bytes) else f"{{{part.name}}}" for part in parts)
+
+
 def render_request(
     method: str, head: list[Part], cookie: list[Part], body: list[Part], values: Mapping[str, object], jar: bytes = b""
 ) -> bytes:

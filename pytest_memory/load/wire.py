@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from pytest_memory.load.events import EventCounter
+from pytest_memory.load.unpack import ENCODINGS, Unpacker
 
 if TYPE_CHECKING:
     import httpx
@@ -200,21 +201,30 @@ class ResponseReader:
 class FullReader(ResponseReader):
     """A reader that keeps headers (names lower-case) and body, or counts the events of a stream."""
 
-    __slots__ = ("_body_bytes", "body_parts", "header_pairs", "keep_body", "stream")
+    __slots__ = ("_body_bytes", "_unpacker", "_unreadable", "body_parts", "header_pairs", "keep_body", "stream")
 
     def __init__(self) -> None:
         self.keep_body = True
         super().__init__()
 
-    def expect(self, method: str, *, keep_body: bool = True, trpc: bool = False) -> None:
-        """As for the lean reader; with ``keep_body`` False the body's server-sent events (with ``trpc``: those of a
-        subscription) are counted instead."""
+    def expect(self, method: str, *, keep_body: bool = True, count_events: bool = False, trpc: bool = False) -> None:
+        """As for the lean reader; ``keep_body`` keeps the body, ``count_events`` counts its server-sent events (with
+        ``trpc``: those of a subscription)."""
         super().expect(method)
         self.keep_body = keep_body
         self.header_pairs: list[tuple[str, str]] = []
         self.body_parts: list[bytes] = []
         self._body_bytes = 0
-        self.stream = EventCounter(trpc=trpc) if not keep_body else None
+        self.stream = EventCounter(trpc=trpc) if count_events else None
+        self._unpacker: Unpacker | None = None
+        self._unreadable: WireError | None = None  # why the events of the stream cannot be counted
+
+    def feed(self, data: bytes) -> bool:
+        """As the lean reader.  Raises WireError also for a stream whose events cannot be counted."""
+        complete = super().feed(data)
+        if self._unreadable is not None:
+            raise self._unreadable
+        return complete
 
     @property
     def events(self) -> int:
@@ -231,15 +241,38 @@ class FullReader(ResponseReader):
 
     def on_body(self, data: bytes) -> None:
         if self.stream is not None:
-            self.stream.feed(data)
-        elif self._body_bytes <= MAX_KEPT_BODY_BYTES:
+            self._feed_stream(self.stream, data)
+        elif self.keep_body and self._body_bytes <= MAX_KEPT_BODY_BYTES:
             self._body_bytes += len(data)
             self.body_parts.append(data)
+
+    def _feed_stream(self, stream: EventCounter, data: bytes) -> None:
+        if self._unpacker is None:
+            stream.feed(data)
+            return
+        try:
+            for piece in self._unpacker.feed(data):
+                stream.feed(piece)
+        except zlib.error as error:
+            self._unreadable = WireError("content-encoding", f"the compressed stream is broken: {error}")
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # The body of an error is no stream.
+        if self.stream is not None and 200 <= self.status < 300 and (encoding := self._encoding()):
+            if encoding in ENCODINGS:
+                self._unpacker = Unpacker(encoding)
+            else:
+                self._unreadable = _unknown_encoding(encoding)
 
     def on_message_complete(self) -> None:
         if 100 <= self.status < 200 and self.status != 101:
             self.header_pairs = []
         super().on_message_complete()
+
+    def _encoding(self) -> str:
+        encoding = (self.header("content-encoding") or "").strip().lower()
+        return "" if encoding == "identity" else encoding
 
     def header(self, name: str) -> str | None:
         """The first value of a header, or None."""
@@ -251,17 +284,23 @@ class FullReader(ResponseReader):
         if self._body_bytes > MAX_KEPT_BODY_BYTES:
             raise WireError("body-too-large", f"a body of more than {MAX_KEPT_BODY_BYTES} bytes is not looked into")
         body = b"".join(self.body_parts)
-        encoding = (self.header("content-encoding") or "identity").strip().lower()
-        if encoding in ("identity", ""):
+        encoding = self._encoding()
+        if not encoding:
             return body
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise WireError("content-encoding", f"content-encoding is {encoding!r}; expected gzip or deflate")
+        if encoding not in ENCODINGS:
+            raise _unknown_encoding(encoding)
         # 47: zlib or gzip, told apart by the header; -15: the raw deflate some servers send as "deflate".
         for window_bits in (47,) if "gzip" in encoding else (47, -15):
             plain = _inflate(body, window_bits)
             if plain is not None:
                 return plain
         raise WireError("content-encoding", f"the {encoding} body is broken: {body[:40]!r}")
+
+
+def _unknown_encoding(encoding: str) -> WireError:
+    return WireError(
+        "content-encoding", f"content-encoding is {encoding!r}, which is not looked into; expected gzip or deflate"
+    )
 
 
 def _inflate(body: bytes, window_bits: int) -> bytes | None:

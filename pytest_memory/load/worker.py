@@ -72,6 +72,7 @@ class Session:
         self._clients: list[Client] = []
         self._clients_for: object = None
         self._running: asyncio.Task[None] | None = None
+        self._stop_at_once: str | None = None
 
     async def open(self, read_fd: int, write_fd: int) -> None:
         """Take up the pipes."""
@@ -82,9 +83,12 @@ class Session:
     def receive(self, message: ToWorker) -> None:
         """Act on a message."""
         if isinstance(message, Stop):
+            # A process that was started for this job may read both at once.
+            self._stop_at_once = message.reason
             if self._engine is not None:
                 self._engine.stop(message.reason)
         else:
+            self._stop_at_once = None
             self._running = self._loop.create_task(self._run(message))
 
     def send(self, message: FromWorker) -> None:
@@ -113,8 +117,7 @@ class Session:
             engine = Engine(job, self._loop, self.send, kept)
         except OSError as error:  # includes ssl.SSLError: a certificate file that cannot be used
             return Done(id=job.id, duration_s=0, cpu_s=0, next_number=job.first, failure=("tls", str(error)))
-        self._engine = engine
-        done = await engine.run()
+        done = await self._drive(engine)
         self._clients, self._clients_for = engine.clients, destination
         return done
 
@@ -126,7 +129,12 @@ class Session:
             engine = SocketEngine(job, self._loop, self.send)
         except OSError as error:
             return Done(id=job.id, duration_s=0, cpu_s=0, next_number=job.first, failure=("tls", str(error)))
+        return await self._drive(engine)
+
+    async def _drive(self, engine: Engine | SocketEngine) -> Done:
         self._engine = engine
+        if self._stop_at_once is not None:
+            engine.stop(self._stop_at_once)
         return await engine.run()
 
 

@@ -16,6 +16,7 @@ _SKIPPED = {
     "no-requests": "no request was served",
     "load-app-died": "the app took no connections any more",
     "load-stalled": "the app answered nothing any more",
+    "load-dropped": "the app got less load than was asked for",
     "load-failed": "a load run failed",
     "load-unfinished": "a load run had not ended",
     "too-many-errors": "too many requests failed",

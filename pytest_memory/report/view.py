@@ -432,6 +432,8 @@ def load_sentence(load: LoadStats) -> str:
     sentence += (
         f", {words.plural('error', load.errors)} ({100 * load.error_rate:.1f} %)" if load.errors else ", no errors"
     )
+    if load.dropped:
+        sentence += f", {words.plural('arrival', load.dropped)} dropped"
     if load.latency.count:
         sentence += f"; p50 {format_duration(load.latency.p50_s)}, p99 {format_duration(load.latency.p99_s)}"
     if load.stopped_early:
@@ -451,7 +453,7 @@ def load_sentences(loads: Sequence[LoadStats], limit: int = 12) -> list[tuple[st
 
 
 def load_details(load: LoadStats) -> list[str]:
-    """What a load run's one line leaves out: errors by kind, the first error, aborted, dropped and retried requests."""
+    """What a load run's one line leaves out: errors by kind, the first error, aborted and retried requests."""
     lines = []
     if load.errors_by_kind:
         kinds = sorted(load.errors_by_kind.items(), key=lambda item: -item[1])
@@ -460,7 +462,7 @@ def load_details(load: LoadStats) -> list[str]:
         )
     if load.first_error:
         lines.append(f"first error: {words.clean(load.first_error, 240)}")
-    for name, count in (("aborted on purpose", load.aborted), ("dropped", load.dropped), ("retried", load.retried)):
+    for name, count in (("aborted on purpose", load.aborted), ("retried", load.retried)):
         if count:
             lines.append(f"{name}: {format_count(count)}")
     if load.bytes_sent or load.bytes_received:

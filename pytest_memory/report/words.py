@@ -191,6 +191,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="the app answered nothing any more, so the load ended early",
         hint="find what the app waits for: a pool that ran out, a lock, a loop that never ends",
     ),
+    "load-dropped": Reason(
+        phrase="the app got less load than the rate asks for",
+        hint="give the rate more connections (concurrency=), or ask for a rate that the app can serve",
+    ),
     "load-failed": Reason(
         phrase="a load run in the background failed",
         hint="wait for the run in the test: load_generator.start(...).wait() raises what went wrong",
@@ -334,6 +338,7 @@ SHORT_REASONS: Mapping[str, str] = {
     "no-requests": "no requests",
     "load-app-died": "load ended early",
     "load-stalled": "load stalled",
+    "load-dropped": "arrivals dropped",
     "load-failed": "load failed",
     "load-unfinished": "load unfinished",
 }
@@ -354,6 +359,10 @@ def reason_phrase(code: str, detail: Detail | None = None) -> str:
     elif code in ("load-app-died", "load-stalled") and "requests" in detail:
         part = clean(str(detail.get("part") or "all"), 120)
         phrase += f" ({part}: {_count(detail['errors'])} of {_count(detail['requests'])} requests failed)"
+    elif code == "load-dropped" and "dropped" in detail:
+        part = f" of {clean(str(part), 120)}" if (part := detail.get("part")) else ""
+        phrase = f"{_count(detail['dropped'])} of {_count(detail['arrivals'])} arrivals{part} found no free connection "
+        phrase += "and were dropped: the app got less load than the rate asks for"
     elif code == "load-failed" and (error := detail.get("error")):
         phrase += f": {clean(str(error), 200)}"
     elif code == "app-died" and (status := detail.get("exit_status")) is not None:

@@ -86,6 +86,16 @@ const routes = {
     const timer = setInterval(() => res.write(`id: ${n}\ndata: {"n":${n++}}\n\n`), 5);
     res.on('close', () => clearInterval(timer));
   },
+  '/sse-packed': (req, res) => {
+    const how = new URL(req.url, 'http://x').searchParams.get('how');
+    const pack = { gzip: zlib.createGzip, deflate: zlib.createDeflate, br: zlib.createBrotliCompress }[how]();
+    const flush = how === 'br' ? zlib.constants.BROTLI_OPERATION_FLUSH : zlib.constants.Z_SYNC_FLUSH;
+    res.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': how });
+    pack.pipe(res);
+    let n = 0;
+    const timer = setInterval(() => { pack.write(`data: {"n":${n++}}\n\n`); pack.flush(flush); }, 5);
+    res.on('close', () => { clearInterval(timer); pack.destroy(); });
+  },
   '/sse-short': (req, res) => { res.writeHead(200, { 'content-type': 'text/event-stream' }); res.end('data: only one\n\n'); },
 };
 
@@ -101,6 +111,7 @@ function handle(req, res) {
   const path = req.url.split('?')[0];
   req.on('aborted', () => { counts.aborted++; });
   res.on('close', () => { if (!res.writableFinished) counts.cut = (counts.cut || 0) + 1; });
+  if (path.startsWith('/odd-fails/')) return setTimeout(() => json(res, Number(path.slice(11)) % 2 ? 503 : 200, {}), 10);
   if (path.startsWith('/item/')) { seen.add(path); return json(res, 200, { id: path.slice(6) }); }
   let body = '';
   req.on('data', (chunk) => { body += chunk; });

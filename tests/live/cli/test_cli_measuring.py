@@ -187,6 +187,14 @@ def test_load_with_errors_is_a_broken_limit(running: RunningApp, tmp_path: Path)
     assert "50 of 50 requests failed" in document["reason"]
 
 
+def test_a_rate_that_was_not_kept_is_no_sure_answer(tmp_path: Path) -> None:
+    target = ("--app", APPS / "load_target.js", "-p", "/slow?ms=100")
+    done = run_command("load", *target, "--rate", "100", "-c", "1", "-d", "1000", "-r", "0", cwd=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "arrivals dropped" in done.stdout
+    assert "found no free connection and were dropped" in done.stdout.replace("\n", " ")
+
+
 def test_load_of_nothing_could_not_be_measured(tmp_path: Path) -> None:
     done = run_command("load", "-u", "http://127.0.0.1:9", "-d", "500", cwd=tmp_path)
     assert done.returncode == 3

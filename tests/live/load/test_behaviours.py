@@ -43,6 +43,12 @@ def test_a_share_of_the_requests_is_hung_up_on(load: LoadGenerator) -> None:
     assert result.status == {"200": 30}
 
 
+def test_hanging_up_after_the_timeout_is_refused(load: LoadGenerator) -> None:
+    with pytest.raises(ConfigError, match=r"abort_after is 6 s and timeout 5 s"):
+        load.run("/health", requests=4, abort_after="6s")
+    assert load.sse("/sse", hold="50ms", requests=4, abort_after="5s").ok
+
+
 def test_a_response_that_is_quicker_is_no_abort(load: LoadGenerator) -> None:
     result = load.run("/health", requests=50, abort_after="5s")
 
@@ -89,6 +95,24 @@ def test_event_streams_are_left_after_a_time(load: LoadGenerator, target: LoadTa
     assert result.ok, result
     assert 0.055 <= result.latency.min_s < 1
     assert all_closed(target)
+
+
+@pytest.mark.parametrize("how", ["gzip", "deflate"])
+def test_events_of_a_compressed_stream_count(load: LoadGenerator, target: LoadTarget, how: str) -> None:
+    result = load.sse(f"/sse-packed?how={how}", events=3, requests=8)
+
+    assert result.ok, result
+    assert result.status == {"200": 8}
+    assert result.max_s < 2
+    assert all_closed(target)
+
+
+def test_a_stream_compressed_in_a_way_of_its_own_is_an_error_that_says_so(load: LoadGenerator) -> None:
+    result = load.sse("/sse-packed?how=br", events=3, requests=4)
+
+    assert result.errors_by_kind == {"content-encoding": 4}
+    assert "'br'" in (result.first_error or "")
+    assert load.sse("/sse-packed?how=br", hold="50ms", requests=4).ok
 
 
 def test_a_stream_that_ends_too_early_is_an_error(load: LoadGenerator) -> None:
@@ -244,6 +268,18 @@ def test_a_scenario_that_does_not_end_is_cut_off(load: LoadGenerator) -> None:
     assert result.errors_by_kind == {"timeout": 2}
 
 
+def test_thinking_after_the_last_visit_is_no_part_of_the_run(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        await client.get("/health")  # type: ignore[attr-defined]
+
+    counted = load.scenario(visit, iterations=4, concurrency=4, think_time="60s")
+    timed = load.scenario(visit, duration="300ms", concurrency=2, think_time="60s", timeout="200ms")
+
+    assert (counted.requests, counted.errors) == (4, 0)
+    assert (timed.requests, timed.errors) == (2, 0)
+    assert counted.duration_s < 10
+
+
 def test_a_scenario_on_a_dead_app_stops() -> None:
     async def visit(client: object) -> None:
         await client.get("/")  # type: ignore[attr-defined]
@@ -252,6 +288,30 @@ def test_a_scenario_on_a_dead_app_stops() -> None:
         result = load.scenario(visit, duration="60s", concurrency=2, think_time="10ms")
 
     assert result.stopped_early == "app-died"
+
+
+def test_a_scenario_of_few_users_on_a_dead_app_stops() -> None:
+    """One failed visit in each report."""
+
+    async def visit(client: object) -> None:
+        await client.get("/")  # type: ignore[attr-defined]
+
+    with LoadGenerator("http://127.0.0.1:9") as load:
+        result = load.scenario(visit, duration="60s", concurrency=1, think_time="250ms", interval="200ms")
+
+    assert result.stopped_early == "app-died"
+    assert result.duration_s < 10
+
+
+def test_a_scenario_on_an_app_that_hangs_stops(load: LoadGenerator) -> None:
+    async def visit(client: object) -> None:
+        await client.get("/never")  # type: ignore[attr-defined]
+
+    result = load.scenario(visit, iterations=200, concurrency=2, timeout="200ms", interval="100ms")
+
+    assert result.stopped_early == "stalled"
+    assert result.errors_by_kind == {"timeout": result.requests}
+    assert result.requests < 30
 
 
 # --- WebSockets ---------------------------------------------------------------------------------------------------

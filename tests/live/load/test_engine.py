@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import msgspec
 import pytest
 from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
-from pytest_memory.load.messages import Abort, Flow, Save, Stage, Step, Stream
+from pytest_memory.load.histogram import value_of
+from pytest_memory.load.messages import Abort, Done, Flow, FromWorker, Save, Stage, Step, Stop, Stream
+from pytest_memory.load.worker import Session
 
 
 def test_who_thinks_at_the_end_of_a_stage_is_begun_once_in_the_next() -> None:
@@ -90,6 +93,38 @@ def test_a_kept_connection_knows_which_address_answers() -> None:
         assert first.errors == {}
         assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (9, {}, None)
         assert app.most_under_way == 3
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_clients_that_mostly_think_stop_a_run() -> None:
+    async def scenario() -> None:
+        async def fail(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(OK.replace(b"200 OK", b"503 No"))
+
+        async with serving(fail) as app:
+            stage = Stage(concurrency=10, requests=1000)
+            outcome = await run_job(make_job(app.port, stage, max_error_rate=0.5, think_time_s=(0.07, 0.07)))
+
+        assert outcome.done.stopped_early == "max-error-rate"
+        assert outcome.requests < 200
+
+    asyncio.run(scenario())
+
+
+def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
+    async def scenario() -> None:
+        async def fail_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(0.002)
+            writer.write(OK if len(app.heads) > 120 else OK.replace(b"200 OK", b"503 No"))
+
+        async with serving(fail_at_first) as app:
+            stages = [Stage(concurrency=1, requests=120, measured=False), Stage(concurrency=1, requests=60)]
+            outcome = await run_job(make_job(app.port, *stages, max_error_rate=0.5))
+
+        assert outcome.done.stopped_early is None
+        assert outcome.requests == 180
+        assert outcome.errors == {"http-503": 120}
 
     asyncio.run(scenario())
 
@@ -178,6 +213,92 @@ def test_half_a_request_may_be_held_for_longer_than_the_timeout() -> None:
     asyncio.run(scenario())
 
 
+def test_who_hangs_up_on_a_stream_leaves_the_later_ones_alone() -> None:
+    """Every other stream is hung up on long before it would have been left."""
+
+    async def scenario() -> None:
+        async with serving(open_stream) as app:
+            steps = [step(stream=Stream(hold_s=0.3))]
+            abort = Abort(share=0.5, at="time", after_s=0.05)
+            outcome = await run_job(make_job(app.port, Stage(concurrency=1, requests=6), steps=steps, abort=abort))
+
+        assert (outcome.requests, outcome.errors) == (6, {})
+        assert sum(one.aborted for one in outcome.intervals) == 3
+        held_ns = [cell for one in outcome.intervals for counts in one.targets for cell in counts.cells]
+        assert min(map(value_of, held_ns)) >= 0.295e9
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("hold", "abort"), [(Stream(hold_s=60.0), None), (None, Abort(share=1.0, at="request", after_s=60.0))]
+)
+def test_what_is_held_is_left_when_the_run_is_to_stop(hold: Stream | None, abort: Abort | None) -> None:
+    async def scenario() -> None:
+        async with serving(open_stream) as app:
+            stage = Stage(concurrency=3, duration_s=60.0)
+            job = make_job(app.port, stage, steps=[step(stream=hold)], abort=abort)
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.3)
+            engine.stop("stopped")
+            done = await asyncio.wait_for(running, 5.0)
+
+        assert done.stopped_early == "stopped"
+        assert 0.2 < done.duration_s < 5
+
+    asyncio.run(scenario())
+
+
+def test_a_sequence_that_thinks_is_not_gone_on_with_when_the_run_is_to_stop() -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.0)) as app:
+            stage = Stage(concurrency=2, iterations=2)
+            job = make_job(app.port, stage, steps=[step(), step()], think_time_s=(60.0, 60.0))
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            running = asyncio.create_task(engine.run())
+            await asyncio.sleep(0.3)
+            engine.stop("stopped")
+            await asyncio.wait_for(running, 5.0)
+
+        assert len(app.heads) == 2
+
+    asyncio.run(scenario())
+
+
+def test_reading_slowly_is_no_waiting_for_the_app() -> None:
+    """It takes 1.5 s and more, five times the timeout."""
+
+    async def scenario() -> None:
+        async def send_much(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 300_000)
+            await writer.drain()
+
+        async with serving(send_much) as app:
+            stage = Stage(concurrency=2, requests=2)
+            outcome = await run_job(make_job(app.port, stage, read_bytes_per_s=200_000, timeout_s=0.3))
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (2, {}, None)
+        assert outcome.done.duration_s > 1.2
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_reader_does_not_wait_for_an_app_that_says_no_more() -> None:
+    async def scenario() -> None:
+        async def send_half(writer: asyncio.StreamWriter, head: bytes) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 1000)
+            await asyncio.sleep(30)
+
+        async with serving(send_half) as app:
+            stage = Stage(concurrency=2, requests=2)
+            outcome = await run_job(make_job(app.port, stage, read_bytes_per_s=200_000, timeout_s=0.3))
+
+        assert outcome.errors == {"timeout": 2}
+
+    asyncio.run(scenario())
+
+
 def test_time_without_requests_is_no_silence() -> None:
     """An arrival every 1.25 s and a timeout of 0.35 s: between them there is nobody to answer."""
 
@@ -188,6 +309,57 @@ def test_time_without_requests_is_no_silence() -> None:
             )
 
         assert (outcome.requests, outcome.done.stopped_early) == (3, None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "abort",
+    [
+        Abort(share=0.5, at="time", after_s=0.02),
+        Abort(share=0.5, at="request", after_s=0.02),
+        Abort(share=1.0, at="response"),
+        Abort(share=1.0, at="bytes", after_bytes=1000),
+    ],
+    ids=lambda abort: str(abort.at),
+)
+def test_an_app_that_hangs_stops_a_run_that_hangs_up_on_it(abort: Abort) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(30.0)) as app:
+            stage = Stage(concurrency=2, requests=200)
+            outcome = await run_job(make_job(app.port, stage, abort=abort, timeout_s=0.2))
+
+        assert outcome.done.stopped_early == "stalled"
+        assert outcome.errors["timeout"] < 20
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "abort",
+    [Abort(share=1.0, at="time", after_s=0.1), Abort(share=1.0, at="request", after_s=0.1)],
+    ids=lambda abort: str(abort.at),
+)
+def test_who_hangs_up_at_a_time_of_its_own_waits_for_nobody(abort: Abort) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(30.0)) as app:
+            job = make_job(app.port, Stage(concurrency=1, requests=10), abort=abort, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (10, {}, None)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("at", ["response", "bytes"])
+def test_a_response_that_is_hung_up_on_is_an_answer(at: Literal["response", "bytes"]) -> None:
+    async def scenario() -> None:
+        async with serving(answer_after(0.1)) as app:
+            abort = Abort(share=1.0, at=at, after_bytes=1)
+            job = make_job(app.port, Stage(concurrency=1, requests=12), abort=abort, timeout_s=0.2)
+            outcome = await run_job(job)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (12, {}, None)
 
     asyncio.run(scenario())
 
@@ -205,14 +377,28 @@ def test_who_thinks_between_unanswered_requests_stops_after_as_many_timeouts() -
     asyncio.run(scenario())
 
 
-def test_answers_that_are_rejected_are_answers() -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (OK, "save"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", "truncated"),
+        (b"what? ", "malformed"),
+    ],
+)
+def test_answers_that_are_rejected_are_answers(answer: bytes, kind: str) -> None:
     async def scenario() -> None:
-        async with serving(answer_after(0.05)) as app:
+        async def serve(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(0.05)
+            writer.write(answer)
+            if answer != OK:
+                writer.close()
+
+        async with serving(serve) as app:
             steps = [step(saves=[Save("x", "json", "$.missing")])]
             job = make_job(app.port, Stage(concurrency=1, requests=20), steps=steps, timeout_s=0.2)
             outcome = await run_job(job)
 
-        assert outcome.errors == {"save": 20}
+        assert outcome.errors == {kind: 20}
         assert outcome.done.stopped_early is None
 
     asyncio.run(scenario())
@@ -363,5 +549,29 @@ def test_an_app_that_lets_itself_be_hung_up_on_is_not_refusing() -> None:
             await asyncio.wait_for(engine.run(), 10)
 
         assert engine.refused_since_ns == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_is_to_stop_before_it_has_begun_does_not_begin() -> None:
+    """A process that has just been started reads its job and the word to stop at once."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.01)) as app:
+            session = Session(asyncio.get_running_loop())
+            sent: list[FromWorker] = []
+            session.send = sent.append  # type: ignore[method-assign]
+            session.receive(make_job(app.port, Stage(concurrency=1, duration_s=60.0)))
+            session.receive(Stop(reason="app-died"))
+            assert session._running is not None
+            await asyncio.wait_for(session._running, 5)
+            session.receive(make_job(app.port, Stage(concurrency=1, requests=1)))
+            await asyncio.wait_for(session._running, 5)
+
+        first, *_, last = sent
+        assert isinstance(first, Done)
+        assert isinstance(last, Done)
+        assert (first.stopped_early, last.stopped_early) == ("app-died", None)
+        assert len(app.heads) == 1
 
     asyncio.run(scenario())

@@ -69,6 +69,15 @@ def test_a_sequence_of_a_plan_for_a_time(load: LoadGenerator, target: LoadTarget
     assert result.target("GET /me").errors == 0
 
 
+def test_errors_of_one_worker_are_not_taken_for_those_of_all(target: LoadTarget) -> None:
+    """The second worker has the odd numbers, all of which fail."""
+    with LoadGenerator(target.url, concurrency=12, interval="200ms") as load:
+        result = load.locust("/odd-fails/{n}", requests=1200, max_error_rate=0.9)
+
+    assert result.stopped_early is None
+    assert (result.requests, result.errors) == (1200, 600)
+
+
 def test_one_user_has_one_worker(load: LoadGenerator, target: LoadTarget) -> None:
     """A worker without a user would keep its share of the requests for ever."""
     result = load.locust("/health", requests=20, concurrency=1)
@@ -115,6 +124,7 @@ def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator)
     [
         ("/x", {"rate": 5}, "rate cannot be had from Locust"),
         ("/x", {"warmup": 5}, "warmup or phases cannot be had"),
+        (Target(url="/sse", events=2), {}, "events or hold cannot be had"),
         ("missing.py", {}, "expected a file"),
         (APPS / "locustfile_shop.py", {"requests": 5}, "requests with a locustfile"),
         ("/x", {"local_workers": 0}, "needs workers"),
@@ -122,7 +132,7 @@ def test_a_master_that_dies_is_reported_and_nothing_is_left(load: LoadGenerator)
     ],
 )
 def test_what_locust_cannot_do(
-    generator: LoadGenerator, what: str | Path, options: dict[str, object], message: str
+    generator: LoadGenerator, what: str | Target | Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         generator.locust(what, **options)  # type: ignore[arg-type]

@@ -120,6 +120,23 @@ def test_ctrl_c_ends_the_run_and_the_process(target: LoadTarget) -> None:
         assert wait_until(lambda: target.counts()["open"] == 0)
 
 
+def test_a_run_is_over_when_its_exception_comes_though_somebody_keeps_that(target: LoadTarget) -> None:
+    def fail(seen: object) -> None:
+        raise ValueError("no good")
+
+    with LoadGenerator(target.url) as load:
+        with pytest.raises(ValueError, match="no good") as kept:
+            load.run("/health", duration="60s", interval="50ms", progress=fail)
+        assert load.worker_pids == []
+        assert wait_until(lambda: target.counts()["open"] == 0)
+        target.get("/reset")
+
+        result = load.run("/health", requests=30)
+
+    assert (result.requests, target.counts()["requests"]) == (30, 30)
+    assert kept.value.args == ("no good",)
+
+
 def test_two_runs_at_once_need_two_generators(load: LoadGenerator) -> None:
     running = load.start("/slow?ms=300", requests=1, concurrency=1)
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.apps import wait_until
 from support.load_target import LoadTarget
 
 from pytest_memory.errors import ConfigError, LoadError
@@ -58,6 +59,18 @@ def test_warm_up_may_be_a_time(load: LoadGenerator) -> None:
 
     assert result.requests == 10
     assert result.stats.warmup_requests > 10
+
+
+def test_a_short_warm_up_leaves_the_processes_their_number(
+    make_generator: Callable[..., LoadGenerator], target: LoadTarget
+) -> None:
+    target.get("/reset")
+    load = make_generator(workers=2)
+
+    result = load.run("/health", warmup=1, requests=40)
+
+    assert len(load.worker_pids) == 2
+    assert (result.requests, result.stats.warmup_requests, target.counts()["requests"]) == (40, 1, 41)
 
 
 def test_duration_ends_the_run_and_awaits_what_is_under_way(load: LoadGenerator, target: LoadTarget) -> None:
@@ -243,6 +256,14 @@ def test_a_mix_keeps_its_shares(load: LoadGenerator) -> None:
     assert result.target("GET /health").requests == 300
     assert result.target("POST /echo").requests == 100
     assert "GET /health" in str(result)
+
+
+def test_a_mix_keeps_its_shares_in_every_process(load: LoadGenerator) -> None:
+    """As many processes as targets: none of them has only the slow one."""
+    result = load.mix(["/health", "/slow?ms=30"], duration="1s", concurrency=4, workers=2)
+
+    fast, slow = (result.target(name).requests for name in ("GET /health", "GET /slow"))
+    assert abs(fast - slow) <= 4
 
 
 LOGIN = Target(url="POST /login", json={"user": "u{n}"}, save={"token": "$.session.token", "id": "json:$.id"})
@@ -448,6 +469,37 @@ def test_too_many_errors_stop_the_run_and_fail_it(load: LoadGenerator) -> None:
     assert result.stopped_early == "max-error-rate"
     assert result.requests < 1_000_000
     assert "max_error_rate allows 10.00%" in str(caught.value)
+
+
+def test_too_many_errors_stop_all_processes(load: LoadGenerator) -> None:
+    with pytest.raises(LoadError, match="max_error_rate allows"):
+        load.run("/half-errors", duration="60s", max_error_rate=0.1, workers=2, interval="100ms")
+
+    assert load.results[-1].stopped_early == "max-error-rate"
+    assert load.results[-1].duration_s < 30
+
+
+def test_errors_of_one_process_are_not_taken_for_those_of_all(make_generator: Callable[..., LoadGenerator]) -> None:
+    """The second process has the odd numbers."""
+    load = make_generator(workers=2, interval="100ms")
+
+    result = load.run("/odd-fails/{n}", requests=240, max_error_rate=0.9)
+
+    assert result.stopped_early is None
+    assert (result.requests, result.errors) == (240, 120)
+
+
+def test_errors_of_a_warm_up_count_in_no_process(make_generator: Callable[..., LoadGenerator]) -> None:
+    load = make_generator(workers=2, interval="50ms")
+    reports: list[LoadProgress] = []
+    warming = load.start("/odd-fails/1", warmup="60s", requests=4, max_error_rate=0, progress=reports.append)
+
+    assert wait_until(lambda: len(reports) > 4 and reports[-1].requests > 100)
+
+    assert warming.running
+    with pytest.raises(LoadError, match=" of 0 requests failed"):
+        warming.stop()
+    assert load.results[-1].stopped_early == "stopped"
 
 
 def test_a_slow_answer_breaks_its_limit(load: LoadGenerator) -> None:

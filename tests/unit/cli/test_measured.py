@@ -106,7 +106,9 @@ def test_unwritable_outputs_are_refused_first(tmp_path: Path) -> None:
 
 
 def test_loads_are_summed_without_percentiles() -> None:
-    one = LoadStats(requests=10, errors=1, duration_s=1.0, concurrency=5, latency=Latency(count=10, p50_s=1))
+    latency = Latency(count=10, p50_s=1)
+    one = LoadStats(requests=10, errors=1, dropped=3, duration_s=1.0, concurrency=5, latency=latency)
     assert total_load([one]) is one
     total = total_load([one, one])
     assert (total.requests, total.errors, total.duration_s, total.latency.count) == (20, 2, 2.0, 0)
+    assert total.dropped == 6

@@ -119,8 +119,39 @@ def test_a_run_in_the_background_that_nobody_saw_end(measured: Measured, outcome
     assert words.reason_hint(check.reason)
 
 
+def at_a_rate(requests: int, dropped: int) -> LoadStats:
+    return LoadStats(requests=requests, dropped=dropped, description="GET /slow at http://127.0.0.1:1, 1 connection")
+
+
+@pytest.mark.parametrize(
+    ("runs", "reasons"),
+    [
+        ([at_a_rate(400, 100)], ["load-dropped"]),
+        ([GOOD, at_a_rate(400, 100)], ["load-dropped"]),
+        ([at_a_rate(98, 2)] * 10, ["load-dropped"]),  # together they are no chance
+        ([at_a_rate(990, 10)], []),
+        ([at_a_rate(10, 4)], []),
+        ([at_a_rate(0, 100)], ["no-requests"]),
+    ],
+)
+def test_load_that_was_less_than_asked_for_is_no_answer(runs: list[LoadStats], reasons: list[str]) -> None:
+    checks = judge_loads(runs)
+    assert [check.reason for check in checks] == reasons
+    assert {check.outcome for check in checks} <= {"inconclusive" if reasons == ["load-dropped"] else "critical"}
+
+
+def test_dropped_arrivals_are_counted_and_named() -> None:
+    (check,) = judge_loads([GOOD, at_a_rate(400, 100)])
+    assert words.reason_phrase(check.reason, check.detail) == (
+        "100 of 500 arrivals of GET /slow found no free connection and were dropped: the app got less load than the "
+        "rate asks for"
+    )
+    assert [one.reason for one in judge_loads([], [[at_a_rate(40, 10)] * 3])] == ["load-dropped"]
+
+
 def test_every_end_is_worded() -> None:
-    measured = Measured(load=[run(99, 0, "stalled"), run(99, 0, "app-died")], failed_runs=["x"], unfinished_runs=1)
+    loads = [run(99, 0, "stalled"), run(99, 0, "app-died"), at_a_rate(400, 100)]
+    measured = Measured(load=loads, failed_runs=["x"], unfinished_runs=1)
     reasons = {check.reason for check in judge_limits(measured, [], HealthThresholds())}
-    assert len(reasons) == 4
+    assert len(reasons) == 5
     assert reasons <= words.REASONS.keys()

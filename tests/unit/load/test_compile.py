@@ -12,7 +12,7 @@ from pytest_memory.load.compile import Compiler, Origin, Work, parse_base_url, p
 from pytest_memory.load.jobs import is_private, make_jobs, make_socket_jobs, refuse_cut_arrivals
 from pytest_memory.load.messages import Save, Slot, Stage, Stream
 from pytest_memory.load.plan import Target, parse_options
-from pytest_memory.load.template import built_in_values, render_request
+from pytest_memory.load.template import built_in_values, render_request, written_out
 
 BASE = "http://127.0.0.1:3000"
 
@@ -103,15 +103,29 @@ def test_a_targets_header_displaces_a_shared_one_however_it_is_written() -> None
 
 def test_a_websocket_carries_what_all_requests_do() -> None:
     compiler = Compiler(BASE, headers={"x-all": "1", "x-one": "1"}, cookies={"a": "1"}, auth=("u", "p"))
-    assert compiler.socket_headers("/ws", {"X-One": "2"}) == {
-        "x-all": "1",
-        "X-One": "2",
-        "Cookie": "a=1",
-        "Authorization": "Basic dTpw",
-    }
-    assert Compiler(BASE).socket_headers("ws://h/ws", {"Host": "other"}) == {"Host": "other"}
+    assert compiler.socket_headers({"X-One": "2"}) == [
+        [b"x-all: 1"],
+        [b"X-One: 2"],
+        [b"Cookie: a=1"],
+        [b"Authorization: Basic dTpw"],
+    ]
+    assert Compiler(BASE).socket_headers({"Host": "other"}) == [[b"Host: other"]]
     with pytest.raises(ConfigError, match="line break"):
-        compiler.socket_headers("/ws", {"x": "a\r\nb"})
+        compiler.socket_headers({"x": "a\r\nb"})
+
+
+def test_a_websocket_has_placeholders_where_requests_have_them() -> None:
+    compiler = Compiler(BASE, headers={"x-all": "{uuid}"}, cookies={"a": "{n}"})
+    assert compiler.socket_headers({"x-one": "no {other}, {n}."}) == [
+        [b"x-all: ", Slot("uuid", "header")],
+        [b"x-one: no {other}, ", Slot("n", "header"), b"."],
+        [b"Cookie: a=", Slot("n", "header")],
+    ]
+    _, path = compiler.socket_origin("/rooms/{n}?id={uuid}")
+    assert path == [b"/rooms/", Slot("n", "url"), b"?id=", Slot("uuid", "url")]
+    assert written_out(path) == "/rooms/{n}?id={uuid}"
+    with pytest.raises(ConfigError, match="placeholder"):
+        compiler.socket_origin("/rooms/{room}")
 
 
 def test_an_httpx_request_is_sent_as_it_is() -> None:
@@ -219,7 +233,7 @@ def test_a_rate_of_sequences_is_not_cut() -> None:
 
 def test_websocket_jobs() -> None:
     origin, path = Compiler(BASE).socket_origin("ws://localhost:9/chat?x=1")
-    assert (origin, path) == (Origin("http", "localhost", 9), "/chat?x=1")
+    assert (origin, path) == (Origin("http", "localhost", 9), [b"/chat?x=1"])
     [job] = make_socket_jobs(
         parse_options({"requests": 4}),
         origin=origin,
@@ -229,7 +243,7 @@ def test_websocket_jobs() -> None:
         hold="1s",
         farewell=[],
         clean=True,
-        headers={"a": "b"},
+        headers=[[b"a: b"]],
         subprotocols=["p"],
         check="",
         run_id=1,
@@ -237,8 +251,8 @@ def test_websocket_jobs() -> None:
         tls=None,
         first_number=0,
     )
-    assert job.url == "ws://localhost:9/chat?x=1"
+    assert job.url == [b"ws://localhost:9", b"/chat?x=1"]
     assert job.send == [[b'{"id":"', Slot("n", "json"), b'"}'], [b"text ", Slot("n", "raw")]]
-    assert (job.headers, job.subprotocols, job.hold_s) == (["a: b"], ["p"], 1.0)
+    assert (job.headers, job.subprotocols, job.hold_s) == ([[b"a: b"]], ["p"], 1.0)
     assert job.stages == [Stage(concurrency=10, requests=4)]
     assert job.addresses == [("127.0.0.1", 9)]

@@ -158,6 +158,13 @@ def test_results_say_what_they_are() -> None:
     ]
 
 
+def test_a_run_that_dropped_arrivals_is_not_all_that_was_asked_for() -> None:
+    assert LoadResult(LoadStats(requests=10)).ok
+    result = LoadResult(LoadStats(requests=10, dropped=1))
+    assert not result.ok
+    assert "1 arrivals dropped" in repr(result)
+
+
 def test_results_compare() -> None:
     slow = LoadResult(stats(errors=2))
     rows = slow.compare(LoadResult(stats())).splitlines()

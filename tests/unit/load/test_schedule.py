@@ -31,6 +31,7 @@ def test_a_ramp_sends_half_as_much_and_then_all() -> None:
 def test_clients_start_over_the_ramp() -> None:
     assert [client_start_s(n, 4, 2.0) for n in range(4)] == [0, 0.5, 1.0, 1.5]
     assert client_start_s(3, 4, 0.0) == 0
+    assert [client_start_s(n, 2, 2.0, process) for n in range(2) for process in (0.0, 0.5)] == [0, 0.5, 1.0, 1.5]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 64))

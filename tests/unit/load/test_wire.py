@@ -11,6 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_memory.load.events import EventCounter
+from pytest_memory.load.unpack import PIECE_BYTES, Unpacker
 from pytest_memory.load.wire import (
     MAX_HEAD_BYTES,
     MAX_KEPT_BODY_BYTES,
@@ -254,13 +256,81 @@ STREAM = b"event: a\ndata: 1\n\ndata: 2\r\n\r\n: comment\rdata: 3\r\rdata: 4\n\n
 @given(places=st.lists(st.integers(0, 1000), max_size=10))
 def test_events_of_a_stream_are_counted_across_pieces(places: list[int]) -> None:
     reader = FullReader()
-    reader.expect("GET", keep_body=False)
+    reader.expect("GET", keep_body=False, count_events=True)
     reader.feed(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
     for piece in cut(STREAM, places):
         reader.feed(piece)
     assert reader.events == 4
     assert reader.answering
     assert reader.body_parts == []
+
+
+def gzip_in_two(data: bytes) -> bytes:
+    return gzip.compress(data[:20], mtime=0) + gzip.compress(data[20:], mtime=0) + b"\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(STREAM, mtime=0)),
+        ("x-gzip", gzip_in_two(STREAM)),
+        ("deflate", zlib.compress(STREAM)),
+        ("deflate", deflate_raw(STREAM)),
+        ("identity", STREAM),
+    ],
+)
+@given(places=st.lists(st.integers(0, 1000), max_size=10))
+def test_events_of_a_compressed_stream_are_counted(encoding: str, body: bytes, places: list[int]) -> None:
+    reader = FullReader()
+    reader.expect("GET", keep_body=False, count_events=True)
+    reader.feed(f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode())
+    for piece in cut(body, places):
+        reader.feed(piece)
+    assert reader.events == 4
+
+
+def test_an_event_counts_when_the_server_has_flushed_it() -> None:
+    packer = zlib.compressobj(wbits=31)
+    reader = FullReader()
+    reader.expect("GET", keep_body=False, count_events=True)
+    reader.feed(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+    for number in range(1, 4):
+        reader.feed(packer.compress(b"data: %d\n\n" % number) + packer.flush(zlib.Z_SYNC_FLUSH))
+        assert reader.events == number
+
+
+def test_a_compressed_stream_is_unpacked_bit_by_bit() -> None:
+    body = gzip.compress(b"data: 1\n\n" + b"0" * 4_000_000 + b"\n\n" + b"data: 2\n\n" * 20_000, mtime=0)
+    pieces = list(Unpacker("gzip").feed(body))
+    assert max(map(len, pieces)) <= PIECE_BYTES
+    counter = EventCounter()
+    for piece in pieces:
+        counter.feed(piece)
+    assert counter.count == 20_001
+
+
+@pytest.mark.parametrize(
+    ("status", "encoding", "what"),
+    [
+        (200, "br", "content-encoding is 'br'"),
+        (200, "gzip", "compressed stream is broken"),
+        (404, "br", None),
+        (500, "gzip", None),
+    ],
+)
+@pytest.mark.parametrize("count_events", [True, False])
+def test_a_stream_that_cannot_be_read_says_why(
+    status: int, encoding: str, what: str | None, count_events: bool
+) -> None:
+    reader = FullReader()
+    reader.expect("GET", keep_body=False, count_events=count_events)
+    answer = f"HTTP/1.1 {status} X\r\nContent-Encoding: {encoding}\r\nContent-Length: 3\r\n\r\nabc".encode()
+    if what is None or not count_events:
+        assert reader.feed(answer)
+        return
+    with pytest.raises(WireError, match=what) as caught:
+        reader.feed(answer)
+    assert caught.value.kind == "content-encoding"
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
