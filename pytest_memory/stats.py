@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 Points = Sequence[tuple[float, float]]
@@ -288,7 +288,7 @@ def _least_squares(x: Sequence[float], y: Sequence[float]) -> tuple[float, float
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A sawtooth that falls by ``height`` every ``period`` of x, found by `find_cycle`.
+    """A sawtooth that falls by ``height`` every ``period`` of x, found by `find_cycle`; of one that rises it is negative.
 
     ``slope_doubt`` is how far the uncertainty of the period can tilt the series once the cycle is taken out."""
 
@@ -306,6 +306,17 @@ class Cycle:
 
 def find_cycle(points: Points, *, min_falls: int = 4) -> Cycle | None:
     """Find a strictly periodic sawtooth (a buffer flushed every so many units), or None.
+
+    One that is flushed a little more seldom than it is read shows as its mirror image: each reading finds it a bit
+    emptier, until it has just missed a flush.  Of two that fit, the one whose period is known better is returned."""
+    mirrored = _find_falls([(x, -y) for x, y in points], min_falls)
+    rising = None if mirrored is None else replace(mirrored, height=-mirrored.height)
+    found = [cycle for cycle in (_find_falls(points, min_falls), rising) if cycle is not None]
+    return min(found, key=lambda cycle: cycle.slope_doubt, default=None)
+
+
+def _find_falls(points: Points, min_falls: int) -> Cycle | None:
+    """A sawtooth that climbs and falls at once, or None.
 
     Between falls such a series climbs at one rate, and every fall has one height; so each reading tells how many
     falls came before it, and those integers bound the period far more sharply than any spectrum could: a period

@@ -50,7 +50,7 @@ RESOLUTION: dict[MemoryKind, float] = {
 # A leak is called only for a multiple of that, a pass given below it: what lies between is doubt.
 LEAK_RESOLUTIONS = 2.5
 # Under a sawtooth, growth is known to about this share of the rate at which it climbs.
-SAW_RESOLUTION = 0.02
+SAW_RESOLUTION = 0.01
 # Pages around a growing heap (malloc arenas, page tables, half-filled heap pages) grow along with it.
 NATIVE_SHARE_OF_MANAGED = 0.25
 
@@ -218,6 +218,8 @@ def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_
             return "inconclusive", "too-short"
         if trend.slope.low > limit and not _tolerable(series, plan):
             return "inconclusive", "too-short" if series.lasted_s < plan.leak_after_long_s else "below-resolution"
+        if _falls(series, trend, limit):
+            return "inconclusive", "falling"
         return ("inconclusive", "step") if trend.steps_may_follow else ("pass", "below-limit")
     if not _grows(series, trend, limit, managed_growth):
         return "inconclusive", _doubt(trend, limit)
@@ -255,6 +257,19 @@ def _tolerable(series: Series, plan: LeakPlan) -> bool:
     """Whether sure growth above the limit may pass because it comes to too little in all.  More work would tell it
     from a module that was loaded late: so it is waited for, and objects on a heap are never waved through."""
     return series.kind not in ("heap", "worker-heap") and series.lasted_s >= plan.leak_after_long_s
+
+
+def _falls(series: Series, trend: Trend, limit: float) -> bool:
+    """Whether the judged half surely falls, by more than a leak would have to rise.
+
+    That will end, and what comes then is not known.  A buffer flushed a little more seldom than it is read looks emptier at each reading, leak or none,
+    until it has just missed a flush.  Not when it has come down to what there was before any work."""
+    if series.kind not in ("heap", "worker-heap", "external") or trend.slope.high >= -limit:
+        return False
+    if -trend.slope.high * series.units / 2.0 < RESOLUTION[series.kind]:
+        return False
+    units, lowest = min(series.window(0.5), key=lambda point: point[1])
+    return series.before is None or abs(lowest - series.before) >= limit * units
 
 
 def _grows(series: Series, trend: Trend, limit: float, managed_growth: float) -> bool:

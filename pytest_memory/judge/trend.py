@@ -22,6 +22,9 @@ MIN_FLOOR_POINTS = 5
 _BLOCKS = 8
 # A series that once fell by this share of its range is not climbing: it saws, and where it stands now says little.
 _SAWING_SHARE = 0.3
+# Lows that repeat each other this much better than the period of their sawtooth is known are level for no other reason
+# than that nothing grows: a leak would have to make up for the drift of the phase to within this share of it.
+_REPEATED_SHARE = 0.02
 # A curve that levels off explains this much of what a line leaves unexplained.  Measured leaks reach 0.6.
 _CLEAN_BEND = 0.95
 # A table that doubles gives steps of doubling size at doubling distances; the first ones fall into the warm-up.
@@ -60,6 +63,8 @@ def read_trend(series: Series, limit: float, resolution: float) -> Trend:
     late = max(series.window(0.5), list(series.load[-MIN_FLOOR_POINTS:]), key=len)
     most = series.window(0.1)
     cycle = stats.find_cycle(most)
+    if cycle is not None and _repeats(most, cycle, resolution):
+        cycle, late = None, find_floor(most, noise=resolution / 4.0)[0]
     flattened = late
     if cycle is not None and late:
         flattened = [point for point in cycle.remove(most) if point[0] >= late[0][0]]
@@ -79,8 +84,8 @@ def read_trend(series: Series, limit: float, resolution: float) -> Trend:
         points=len(floor),
         saws=saws,
         one_step=_is_one_step(floor, limit),
-        steps_may_follow=_steps_may_follow(_without_saw(most, cycle, resolution), series.units, resolution),
-        saw_rate=cycle.height / cycle.period if cycle is not None else 0.0,
+        steps_may_follow=_steps_may_follow(_without_saw(most, cycle, resolution), series.units, limit, resolution),
+        saw_rate=abs(cycle.height) / cycle.period if cycle is not None else 0.0,
         wander=stats.spread([y - slope.value * x for x, y in flattened]),
     )
 
@@ -126,6 +131,16 @@ def slows_down(series: Series, trend: Trend, resolution: float) -> bool:
     return _surely_slower(slope_of(series.window(0.25, 0.5)), trend.slope, 0.6)
 
 
+def _repeats(points: Sequence[Point], cycle: stats.Cycle, resolution: float) -> bool:
+    """Whether a sawtooth is read at the same places again and again: rounds of 5,000 of a buffer flushed every 2,000
+    see two levels.  The period is hardly known then, and need not be."""
+    lows, cycles = find_floor(points, noise=resolution / 4.0)
+    if cycles < _BLOCKS:
+        return False
+    slope = stats.theil_sen(lows)
+    return max(abs(slope.low), abs(slope.high)) < _REPEATED_SHARE * cycle.slope_doubt
+
+
 def _without_saw(points: Sequence[Point], cycle: stats.Cycle | None, resolution: float) -> Sequence[Point]:
     """The series with its sawtooth taken out, as well as it is known; as it is where it does not saw."""
     if cycle is not None:
@@ -146,16 +161,21 @@ def _is_one_step(floor: Sequence[Point], limit: float) -> bool:
     return stats.theil_sen(without).value < 0.7 * limit
 
 
-def _steps_may_follow(points: Sequence[Point], units: float, resolution: float) -> bool:
-    """Whether the series has risen in steps that become larger and rarer: a collection whose table doubles.
+def _steps_may_follow(points: Sequence[Point], units: float, limit: float, resolution: float) -> bool:
+    """Whether the series has risen in steps that become larger and rarer, as a collection whose table doubles; or in a
+    single one that comes to more than the limit if it returns.
 
     Between two steps such a series is flat, so a flat late half proves nothing until the next step, due at twice
     the work of the last, is overdue."""
     moves = [(x1, y1 - y0) for (_, y0), (x1, y1) in itertools.pairwise(points)]
-    if len(moves) < 2 * MIN_FLOOR_POINTS:
+    if len(moves) < MIN_FLOOR_POINTS:
         return False
     usual = stats.median([abs(move) for _, move in moves])
     steps = [(x, move) for x, move in moves if move > max(resolution / 2.0, 10.0 * usual)]
+    if any(move > max(resolution, limit * x) and units < _NEXT_STEP_BY * x for x, move in steps):
+        return True
+    if len(moves) < 2 * MIN_FLOOR_POINTS:
+        return False
     for (earlier_x, earlier), (later_x, later) in itertools.pairwise(steps):
         grown = _STEP_GROWTH <= later / earlier <= _STEP_GROWTH_MAX and later_x >= _STEP_GROWTH * earlier_x
         if grown and units < _NEXT_STEP_BY * later_x:

@@ -296,6 +296,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="it rises, by too little in all to be told from modules and tables that come late",
         hint="let the leak test run longer, or do more work a second: what leaks comes to more, what is late does not",
     ),
+    "falling": Reason(
+        phrase="it falls all the time, which will end",
+        hint="let the leak test run longer; a buffer flushed every so many units looks like that between two flushes",
+    ),
     "straddles-limit": Reason(
         phrase="the limit lies inside the interval",
         hint="let the leak test run longer to narrow the interval, or move the limit",

@@ -197,6 +197,36 @@ def test_a_slow_healthy_app_is_not_called_leaking_after_few_rounds(retained: Ret
     assert heap_of(simulate(app)[0]).outcome in ("pass", "inconclusive")
 
 
+@pytest.mark.parametrize("rate", [14, 30, 100])
+@pytest.mark.parametrize(
+    ("portion", "period", "height"),
+    [(2500, 3000, 1.5e6), (2500, 3000, 4.2e6), (5000, 6000, 0.7e6), (5000, 5553, 4e6), (2000, 2420, 0.8e6)],
+)
+@pytest.mark.parametrize("speed", [300.0, 800.0, 2000.0])
+def test_a_buffer_that_each_look_finds_emptier_hides_no_leak(
+    portion: int, period: int, height: float, rate: float, speed: float
+) -> None:
+    """Flushed a little more seldom than it is looked at, until a flush has just been missed: it falls faster than the
+    leak rises, or exactly as fast."""
+    app = SimulatedApp(retained=together(buffer(height / period, period), leak(rate)), portion=portion, rate=speed)
+    assert worst([estimate.outcome for estimate in simulate(app)[0].estimates]) in ("critical", "inconclusive")
+
+
+def test_one_large_step_is_waited_for_to_come_again() -> None:
+    """As the leak rises 40 B and the buffer falls 40 B, all that is seen of either is a step every sixth round."""
+    app = SimulatedApp(retained=together(buffer(200, 3000), leak(40)), portion=2500, rate=2000.0)
+    stop, _ = simulate(app)
+    assert worst([estimate.outcome for estimate in stop.estimates]) != "pass"
+
+
+@pytest.mark.parametrize("period", [2000, 3333, 9999, 10_001])
+def test_a_buffer_that_is_read_at_the_same_places_again_and_again_is_healthy(period: int) -> None:
+    """Rounds of 5,000 of one flushed every 2,000 see two levels."""
+    app = SimulatedApp(retained=buffer(500, period), portion=5000, rate=1500.0)
+    stop, _ = simulate(app)
+    assert worst([estimate.outcome for estimate in stop.estimates]) == "pass", stop
+
+
 def test_an_obviously_healthy_app_is_done_early_and_a_leak_is_rested_first() -> None:
     _, healthy = simulate(SimulatedApp())
     assert healthy.elapsed_s < 15

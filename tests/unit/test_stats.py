@@ -189,6 +189,15 @@ def test_no_cycle_in_lines_and_noise() -> None:
     assert stats.find_cycle(sampled_saw(0, 500, 5000, 9)) is None
 
 
+def test_a_sawtooth_that_rises_at_once_is_the_mirror_image_of_one_that_falls() -> None:
+    points = [(x, 500.0 * (x % 3000) + 14.0 * x) for x in range(0, 100_000, 2500)]
+    cycle = stats.find_cycle(points)
+    assert cycle is not None
+    assert cycle.height < 0
+    slope = stats.theil_sen(cycle.remove(points))
+    assert abs(slope.value - 14.0) <= cycle.slope_doubt < 5
+
+
 def test_a_doubling_table_does_not_hide_the_cycle() -> None:
     points = sampled_saw(0, 600, 5000, 60)
     middle = points[30][0] - 1
