@@ -288,8 +288,9 @@ def _least_squares(x: Sequence[float], y: Sequence[float]) -> tuple[float, float
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A sawtooth that falls by ``height`` every ``period`` of x, found by `find_cycle`; of one that rises it is negative.
+    """A sawtooth that falls by ``height`` every ``period`` of x, found by `find_cycle`.
 
+    One that rises at once has a negative height.
     ``slope_doubt`` is how far the uncertainty of the period can tilt the series once the cycle is taken out."""
 
     period: float

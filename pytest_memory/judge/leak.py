@@ -262,8 +262,9 @@ def _tolerable(series: Series, plan: LeakPlan) -> bool:
 def _falls(series: Series, trend: Trend, limit: float) -> bool:
     """Whether the judged half surely falls, by more than a leak would have to rise.
 
-    That will end, and what comes then is not known.  A buffer flushed a little more seldom than it is read looks emptier at each reading, leak or none,
-    until it has just missed a flush.  Not when it has come down to what there was before any work."""
+    That will end, and what comes then is not known.  A buffer flushed a little more seldom than it is read looks
+    emptier at each reading, leak or none, until it has just missed a flush.  Not when it has come down to what there
+    was before any work."""
     if series.kind not in ("heap", "worker-heap", "external") or trend.slope.high >= -limit:
         return False
     if -trend.slope.high * series.units / 2.0 < RESOLUTION[series.kind]:
