@@ -220,7 +220,7 @@ def parse_metrics(value: object, what: str) -> dict[str, units.Limit | None]:
             close = difflib.get_close_matches(str(name), NAMES, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"the metrics are {', '.join(NAMES)}"
             raise ConfigError(f"{what} names {name!r}; expected a metric", slug="config-marker", hint=hint)
-        parsed[name] = None if tolerance is None else units.parse_limit(tolerance, what=f"{what}[{name!r}]")  # type: ignore[arg-type]
+        parsed[name] = None if tolerance is None else units.parse_limit(tolerance, what=f"{what}[{name!r}]")
     return parsed
 
 

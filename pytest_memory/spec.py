@@ -186,7 +186,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="heap_growth_warning",
         metavar="SIZE",
-        parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
+        parse=lambda v, w: units.parse_size(v, what=w),
         default=HEAP_GROWTH_WARNING_BYTES,
         config_key="monitor.thresholds.heapGrowth",
         help="heap growth from which a test without a limit of its own is a warning; twice that is critical",
@@ -194,7 +194,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="rss_growth_warning",
         metavar="SIZE",
-        parse=lambda v, w: units.parse_size(v, what=w),  # type: ignore[arg-type]
+        parse=lambda v, w: units.parse_size(v, what=w),
         default=RSS_GROWTH_WARNING_BYTES,
         config_key="monitor.thresholds.rssGrowth",
         help="RSS growth from which a test without a limit of its own is a warning",

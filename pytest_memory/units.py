@@ -69,7 +69,7 @@ def _refuse(text: object, expected: str, what: str, hint: str | None = None) -> 
     return ConfigError(f"{what} is {text!r}; expected {expected}", slug="config-unit", hint=hint)
 
 
-def parse_size(text: str | int | float, *, what: str = "size") -> int:
+def parse_size(text: object, *, what: str = "size") -> int:
     """Parse ``"50MB"``, ``"1.5 GiB"`` or a plain number of bytes into bytes.
 
     Raises ConfigError for anything else, for negative values and for values beyond 2**53.
@@ -93,7 +93,7 @@ def parse_size(text: str | int | float, *, what: str = "size") -> int:
     return round(size)
 
 
-def parse_duration(text: str | int | float, *, plain_unit: Literal["s", "ms"], what: str = "duration") -> float:
+def parse_duration(text: object, *, plain_unit: Literal["s", "ms"], what: str = "duration") -> float:
     """Parse ``"30s"``, ``"250ms"``, ``"1.5m"`` into seconds.
 
     A number without a unit means ``plain_unit``: seconds in Python, milliseconds on the command line and in
@@ -118,7 +118,7 @@ def parse_duration(text: str | int | float, *, plain_unit: Literal["s", "ms"], w
     return seconds
 
 
-def parse_limit(text: str | int | float, *, what: str = "limit") -> Limit:
+def parse_limit(text: object, *, what: str = "limit") -> Limit:
     """Parse ``"50MB"``, ``"10%"`` or ``"200B/request"`` into a Limit greater than zero."""
     expected = 'a size "50MB", a percentage "10%" or a rate "200B/request", greater than zero'
     if isinstance(text, str):
@@ -145,7 +145,7 @@ def parse_limit(text: str | int | float, *, what: str = "limit") -> Limit:
     return limit
 
 
-def parse_rate(text: str, *, what: str = "rate") -> Limit:
+def parse_rate(text: object, *, what: str = "rate") -> Limit:
     """Parse ``"100B/request"`` into a Limit of kind ``bytes_per_unit``; anything else is a ConfigError."""
     expected = 'bytes per unit of work, such as "100B/request"'
     if not isinstance(text, str) or not _match(_RATE, text.strip()):

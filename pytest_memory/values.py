@@ -59,17 +59,17 @@ def choice_of(*choices: str) -> Callable[[object, str], str]:
 
 def parse_seconds(value: object, what: str) -> float:
     """A duration, in seconds where it has no unit."""
-    return units.parse_duration(value, plain_unit="s", what=what)  # type: ignore[arg-type]
+    return units.parse_duration(value, plain_unit="s", what=what)
 
 
 def parse_duration_ms(value: object, what: str) -> float:
     """A duration, in milliseconds where it has no unit; the answer in seconds."""
-    return units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
+    return units.parse_duration(value, plain_unit="ms", what=what)
 
 
 def parse_interval(value: object, what: str, *, plain_unit: Literal["s", "ms"] = "s") -> float:
     """Seconds between two samples, ten milliseconds at least."""
-    seconds = units.parse_duration(value, plain_unit=plain_unit, what=what)  # type: ignore[arg-type]
+    seconds = units.parse_duration(value, plain_unit=plain_unit, what=what)
     if seconds < 0.01:
         raise ConfigError(
             f"{what} is {value!r} ({seconds * 1000:g} ms); expected at least 10 ms",
@@ -86,7 +86,7 @@ def parse_interval_ms(value: object, what: str) -> float:
 
 def parse_growth_limit(value: object, what: str) -> units.Limit:
     """``"50MB"``, ``"10%"`` or ``"200B/request"``: what a window may grow by."""
-    limit = units.parse_limit(value, what=what)  # type: ignore[arg-type]
+    limit = units.parse_limit(value, what=what)
     if limit.kind == "bytes_per_unit" and limit.per != "request":
         raise ConfigError(
             f'{what} is {value!r}, a rate per {limit.per}; expected one per request, such as "200B/request": growth '
@@ -108,7 +108,7 @@ def parse_inspector(value: object, what: str) -> str:
 
 def parse_time_limit(value: object, what: str) -> units.Limit:
     """A duration above zero, in milliseconds where it has no unit; the limit's value in seconds."""
-    seconds = units.parse_duration(value, plain_unit="ms", what=what)  # type: ignore[arg-type]
+    seconds = units.parse_duration(value, plain_unit="ms", what=what)
     if seconds <= 0:
         raise ConfigError(
             f"{what} is {value!r}; expected a duration greater than zero",
@@ -126,4 +126,4 @@ def parse_count_limit(value: object, what: str) -> units.Limit:
 
 def parse_leak_rate(value: object, what: str) -> units.Limit:
     """``"100B/request"``: what a unit of work may leave behind."""
-    return units.parse_rate(value, what=what)  # type: ignore[arg-type]
+    return units.parse_rate(value, what=what)

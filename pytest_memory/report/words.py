@@ -297,7 +297,7 @@ REASONS: Mapping[str, Reason] = {
         hint="let the leak test run longer, or do more work a second: what leaks comes to more, what is late does not",
     ),
     "falling": Reason(
-        phrase="it falls all the time, which will end",
+        phrase="it keeps falling, and what follows when that ends is not known",
         hint="let the leak test run longer; a buffer flushed every so many units looks like that between two flushes",
     ),
     "straddles-limit": Reason(
