@@ -1,22 +1,30 @@
 """What being watched costs the app, and whether samples arrive on time.
 
-One hello-world server under one load without a pause; a monitor at 100 ms is switched on and off, in the order off,
-on, on, off, …, so that a drift of the machine meets both alike.  The server counts its requests and its time itself,
-so that nothing of how a load begins or ends is measured.  Prints requests per second of both, the paired ratios with
-the interval of their median, the app's own CPU time per request (which other processes of the machine disturb less),
-the CPU time that watching costs an idle app, and the share of samples within 20 ms of schedule.
+Two hello-world servers share one CPU, each under full load, and the monitor at 100 ms watches now the one, now the
+other.  The scheduler gives both the same share of that CPU, so what watching takes shows in the requests that the
+watched one answers less *at the same time*; whatever else the machine does, or its host takes away, meets both alike.
+(One server, watched and not in turn, differs by a quarter from one second to the next on a shared machine: hundreds
+of pairs prove nothing about one per cent.)  The servers count their requests and CPU time themselves, so that nothing
+of how a load begins or ends is measured.
+
+Prints the ratio of their throughputs, watched to not, with the interval of its median; the same between stretches in
+which nobody is watched, which is how exact all this is; the ratio of CPU times per request; the CPU time that watching
+takes from an idle app; and the share of samples within 20 ms of schedule.
 Bars: the monitor costs less than 1 % of throughput; at least 98 % of the samples are on time.
 
-    python benchmarks/monitor_overhead.py [--pairs 60] [--seconds 1] [--interval 100ms] [--node PATH]
+    python benchmarks/monitor_overhead.py [--rounds 60] [--seconds 1] [--interval 100ms] [--node PATH]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +38,7 @@ globalThis.served = 0;
 require('http').createServer((request, response) => { globalThis.served += 1; response.end('hello world'); })
   .listen(Number(process.env.PORT), '127.0.0.1');
 """
-COUNT = "((cpu) => [globalThis.served, performance.now(), cpu.user + cpu.system])(process.cpuUsage())"
+COUNT = "((cpu) => [globalThis.served, cpu.user + cpu.system])(process.cpuUsage())"
 WARMUP_S = 3.0
 ON_TIME_S = 0.020
 LOSS_BAR = 0.01
@@ -38,19 +46,26 @@ ON_TIME_BAR = 0.98
 
 
 @dataclass(frozen=True)
-class Run:
-    """One stretch of the load."""
+class Stretch:
+    """Both servers over the same time: requests and CPU time per request of the first in those of the second."""
 
-    rps: float
-    app_cpu_us: float
-    """A request."""
+    served: float
+    app_cpu: float
     samples: tuple[Sample, ...] = ()
     missed: int = 0
 
 
+@dataclass(frozen=True)
+class Round:
+    """A watched, B watched, and twice nobody."""
+
+    watched: tuple[Stretch, Stretch]
+    alone: tuple[Stretch, Stretch]
+
+
 def read_cpu_us(app: NodeApp) -> float:
     """CPU time the app has used; the kernel's own count of it moves in steps of 10 ms."""
-    return float(app.evaluate(COUNT)[2])
+    return float(app.evaluate(COUNT)[1])
 
 
 def measure_idle_cost(app: NodeApp, interval_s: float, seconds: float = 5.0) -> float:
@@ -69,56 +84,77 @@ def measure_idle_cost(app: NodeApp, interval_s: float, seconds: float = 5.0) -> 
     return watched_share - alone
 
 
-def measure(app: NodeApp, seconds: float, interval_s: float | None) -> Run:
-    """A stretch between two looks at the app's own counts; the monitor starts before the first."""
-    sampler = Sampler(app, interval_s=interval_s) if interval_s is not None else None
+def measure(apps: Sequence[NodeApp], seconds: float, interval_s: float, watched: NodeApp | None) -> Stretch:
+    """A stretch between two looks at the apps' own counts; the monitor starts before the first."""
+    sampler = Sampler(watched, interval_s=interval_s) if watched is not None else None
     if sampler is not None:
         sampler.start()
     try:
-        requests, at_ms, cpu_us = app.evaluate(COUNT)
+        before = [app.evaluate(COUNT) for app in apps]
         time.sleep(seconds)
-        requests_after, at_ms_after, cpu_us_after = app.evaluate(COUNT)
+        after = [app.evaluate(COUNT) for app in apps]
     finally:
         if sampler is not None:
             sampler.stop()
-    served = max(1, requests_after - requests)
-    samples = tuple(sampler.samples[1:-1]) if sampler is not None else ()
-    missed = sampler.missed if sampler is not None else 0
-    return Run(1000 * served / (at_ms_after - at_ms), (cpu_us_after - cpu_us) / served, samples, missed)
+    served, cpu_us = ([now[i] - then[i] for then, now in zip(before, after)] for i in (0, 1))
+    per_request = [used / max(1, count) for used, count in zip(cpu_us, served)]
+    return Stretch(
+        served=max(1, served[0]) / max(1, served[1]),
+        app_cpu=per_request[0] / per_request[1],
+        samples=tuple(sampler.samples[1:-1]) if sampler is not None else (),
+        missed=sampler.missed if sampler is not None else 0,
+    )
 
 
-def measure_pairs(app: NodeApp, pairs: int, seconds: float, interval_s: float) -> list[tuple[Run, Run]]:
-    """(watched, alone) of each pair, under the load that runs meanwhile."""
+def measure_rounds(apps: Sequence[NodeApp], rounds: int, seconds: float, interval_s: float) -> list[Round]:
     measured = []
-    for number in range(pairs):
-        order = (interval_s, None) if number % 2 else (None, interval_s)
-        runs = {interval: measure(app, seconds, interval) for interval in order}
-        measured.append((runs[interval_s], runs[None]))
+    for number in range(rounds):
+        turns = [apps[0], apps[1], None, None]
+        turns = turns[number % 4 :] + turns[: number % 4]
+        stretches = [(app, measure(apps, seconds, interval_s, app)) for app in turns]
+        first, second = (next(one for app, one in stretches if app is mine) for mine in apps)
+        nobody = [one for app, one in stretches if app is None]
+        measured.append(Round((first, second), (nobody[0], nobody[1])))
     return measured
+
+
+def share_a_cpu(apps: Sequence[NodeApp]) -> None:
+    """The main threads of both on the first CPU; the load and the monitor on the others, where there are any."""
+    cpus = sorted(os.sched_getaffinity(0))
+    for app in apps:
+        os.sched_setaffinity(app.pid, cpus[:1])
+    if len(cpus) > 1:
+        os.sched_setaffinity(0, cpus[1:])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=60)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each of a round's four stretches")
     parser.add_argument("--interval", default="100ms")
     parser.add_argument("--node")
     options = parser.parse_args()
     interval_s = parse_duration(options.interval, plain_unit="s")
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         script = Path(directory, "server.js")
         script.write_text(SERVER)
-        with NodeApp.start(AppSpec(command=str(script), node=options.node)) as app, LoadGenerator(app.url) as load:
+        spec = AppSpec(command=str(script), node=options.node)
+        apps = [stack.enter_context(NodeApp.start(spec)) for _ in range(2)]
+        for app in apps:
             _ = app.inspector  # attached in both, as it is whenever somebody may look
-            idle_cost = measure_idle_cost(app, interval_s)
-            # Longer than needed: stopped when the last pair has been measured.
-            loading = load.start("/", duration=60 + 10 * options.pairs * options.seconds, concurrency=10)
-            try:
-                time.sleep(WARMUP_S)
-                pairs = measure_pairs(app, options.pairs, options.seconds, interval_s)
-            finally:
-                loading.stop()
-    return report(pairs, options.interval, idle_cost)
+        idle_cost = measure_idle_cost(apps[0], interval_s)
+        share_a_cpu(apps)
+        loads = [stack.enter_context(LoadGenerator(app.url)) for app in apps]
+        # Longer than needed: stopped when the last round has been measured.
+        lasting = 60 + 10 * options.rounds * options.seconds
+        running = [load.start("/", duration=lasting, concurrency=10) for load in loads]
+        try:
+            time.sleep(WARMUP_S)
+            rounds = measure_rounds(apps, options.rounds, options.seconds, interval_s)
+        finally:
+            for run in running:
+                run.stop()
+    return report(rounds, options.interval, idle_cost)
 
 
 def interval_of_median(ordered: list[float]) -> tuple[float, float]:
@@ -128,18 +164,26 @@ def interval_of_median(ordered: list[float]) -> tuple[float, float]:
     return ordered[max(0, count // 2 - reach)], ordered[min(count - 1, count // 2 + reach)]
 
 
-def report(pairs: list[tuple[Run, Run]], interval: str, idle_cost: float) -> int:
-    rates = sorted(watched.rps / alone.rps for watched, alone in pairs)
-    cpu = sorted(watched.app_cpu_us / alone.app_cpu_us for watched, alone in pairs)
-    samples = [sample for watched, _ in pairs for sample in watched.samples]
-    missed = sum(watched.missed for watched, _ in pairs)
+def compare(pairs: Iterable[tuple[Stretch, Stretch]], value_of: Callable[[Stretch], float]) -> list[float]:
+    """Of each pair the ratio of watched to not: what the two servers differ by anyway is in both, and falls out."""
+    return sorted(math.sqrt(value_of(first) / value_of(second)) for first, second in pairs)
+
+
+def report(rounds: list[Round], interval: str, idle_cost: float) -> int:
+    watched, alone = [one.watched for one in rounds], [one.alone for one in rounds]
+    rates = compare(watched, lambda stretch: stretch.served)
+    samples = [sample for pair in watched for stretch in pair for sample in stretch.samples]
+    missed = sum(stretch.missed for pair in watched for stretch in pair)
     on_time = sum(sample.late_s <= ON_TIME_S for sample in samples) / max(1, len(samples) + missed)
-    print(f"hello world, 10 connections, {len(pairs)} pairs of runs, monitor at {interval}")
-    print(f"  requests/s  watched {statistics.median(w.rps for w, _ in pairs):9,.0f}", end="")
-    print(f"   alone {statistics.median(a.rps for _, a in pairs):9,.0f}")
-    for name, ratios in (("throughput watched/alone ", rates), ("app CPU per request ratio", cpu)):
+    print(f"two hello worlds on one CPU, 10 connections each, {len(rounds)} rounds, monitor at {interval}")
+    for name, ratios in (
+        ("throughput, watched / not", rates),
+        ("throughput, nobody watched", compare(alone, lambda stretch: stretch.served)),
+        ("app CPU per request, watched / not", compare(watched, lambda stretch: stretch.app_cpu)),
+        ("app CPU per request, nobody watched", compare(alone, lambda stretch: stretch.app_cpu)),
+    ):
         low, high = interval_of_median(ratios)
-        print(f"  {name}  median {statistics.median(ratios):.4f} (95 %: {low:.4f} to {high:.4f})", end="")
+        print(f"  {name:36} median {statistics.median(ratios):.4f} (95 %: {low:.4f} to {high:.4f})", end="")
         print(f"   all {ratios[0]:.3f} to {ratios[-1]:.3f}")
     print(f"  CPU that watching takes from an idle app: {idle_cost:.2%} of a core")
     print(f"  samples {len(samples)}, skipped {missed}, within {ON_TIME_S * 1000:.0f} ms of schedule {on_time:.2%}")

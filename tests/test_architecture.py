@@ -44,6 +44,7 @@ FLOORS = {
     "pytest_memory.classcount": 5,
     "pytest_memory.expression": 5,
     "pytest_memory.sampler": 5,
+    "pytest_memory.cgroups": 5,
     "pytest_memory.environment": 5,
     "pytest_memory.store": 5,
     "pytest_memory.baseline_file": 5,

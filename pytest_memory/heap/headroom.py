@@ -8,12 +8,10 @@ module finds out how much there is; what follows from too little is the camera's
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
+from pytest_memory.cgroups import CGROUPS, PROC, groups_of
 
 SNAPSHOT_MEMORY_FACTOR = 10.0
 """Peak of native memory while writing, in heaps: 9 to 10 on Node 20 and 24 (57 MB heap: +528 and +473 MB)."""
@@ -56,7 +54,7 @@ def read_memory_room(pid: int, *, proc: Path = PROC, cgroups: Path = CGROUPS) ->
     Page cache that can be dropped counts as available, as it does in MemAvailable.  Swap does not count: an app
     that swaps is not measured but stalled."""
     rooms = [MemoryRoom(_machine_available(proc), "the machine")]
-    for group in _memory_groups(pid, proc, cgroups):
+    for group in groups_of(pid, "memory", proc=proc, cgroups=cgroups):
         room = _read_group(group)
         if room is not None:
             rooms.append(room)
@@ -73,35 +71,6 @@ def _machine_available(proc: Path) -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
-
-
-def _memory_groups(pid: int, proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The directories of the control groups that bound the process's memory, innermost first."""
-    try:
-        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        hierarchy, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "", "")
-        if hierarchy == "0" and not controllers:
-            root = cgroups
-        elif "memory" in controllers.split(","):
-            root = cgroups / "memory"
-        else:
-            continue
-        yield from _upwards(root, path)
-
-
-def _upwards(root: Path, path: str) -> Iterator[Path]:
-    group = root / path.strip("/")
-    # A container without a namespace of its own for control groups sees the host's path but only its own files.
-    if ".." in group.parts or not group.is_dir():
-        group = root
-    while True:
-        yield group
-        if group == root:
-            return
-        group = group.parent
 
 
 def _read_group(group: Path) -> MemoryRoom | None:

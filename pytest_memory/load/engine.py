@@ -19,6 +19,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from pytest_memory.load.alarm import Alarm
+from pytest_memory.load.busy_poll import BusyPoll, may_poll
 from pytest_memory.load.client import Client
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.hopeless import ErrorShare, Silence
@@ -101,6 +102,9 @@ class Engine:
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
         self._wake_early_ns = 0
+        self._may_poll = may_poll()
+        self._poll: BusyPoll | None = None
+        self._polled_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
         self._measured_from_ns = 0
         self._silence = Silence()
@@ -139,6 +143,7 @@ class Engine:
             id=self.job.id,
             duration_s=(ended_ns - self._measured_from_ns) * 1e-9,
             cpu_s=time.process_time() - cpu,
+            polled_s=self._polled_ns * 1e-9,
             next_number=self._number,
             stopped_early=self.stopped,
             failure=failure,
@@ -230,6 +235,8 @@ class Engine:
         if self.is_open_model:
             self._start_arrivals(stage)
         else:
+            if self._may_poll and self.job.think_time_s is None:
+                self._poll = BusyPoll(self.loop, lambda: self.last_response_ns)
             for index in range(min(stage.concurrency, self._permits)):
                 delay_s = self._client_start_s(index, stage)
                 client = self._client(index)
@@ -241,6 +248,10 @@ class Engine:
             if gate is not None:
                 gate.cancel()
             self._forget_the_resting()
+            if self._poll is not None:
+                self._poll.close()
+                self._polled_ns += self._poll.polled_ns
+                self._poll = None
             if self._alarm is not None:
                 self._alarm.close()
                 self._alarm = None
@@ -295,6 +306,8 @@ class Engine:
         elif self._permits and self.job.think_time_s is None and not self.pause_before_next:
             self._permits -= 1
             client.begin()
+            if self._poll is not None and self._poll.asleep:
+                self._poll.wake()
         else:
             self._active -= 1
             self._check_over()

@@ -192,12 +192,14 @@ class Interval(msgspec.Struct, tag="interval"):
 class Done(msgspec.Struct, tag="done"):
     """The run is over.  ``failure`` is set when nothing could be connected to at all: kind and text.
 
-    ``next_number`` is the first request number that was not used."""
+    ``next_number`` is the first request number that was not used; ``polled_s`` the part of ``cpu_s`` in which it only
+    looked whether there was something to do."""
 
     id: int
     duration_s: float
     cpu_s: float
     next_number: int
+    polled_s: float = 0.0
     stopped_early: str | None = None
     failure: tuple[str, str] | None = None
     loop: str = "asyncio"

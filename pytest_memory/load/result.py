@@ -125,7 +125,8 @@ class Collector:
         for target in self._targets.values():
             histogram.merge(cells, target.cells)
         duration_s = max((done.duration_s for done in self._done), default=0.0)
-        cpu_s = [done.cpu_s for done in self._done]
+        # What was spent on waiting does not make it slow.
+        busiest_s = max((done.cpu_s - done.polled_s for done in self._done), default=0.0)
         stats = LoadStats(
             requests=self.requests,
             errors=sum(target.errors for target in self._targets.values()),
@@ -148,8 +149,8 @@ class Collector:
             rate_per_s=self._settings.rate_per_s,
             stopped_early=next((done.stopped_early for done in self._done if done.stopped_early), None),
             description=description,
-            client_cpu_s=sum(cpu_s),
-            client_busy=min(1.0, max(cpu_s, default=0.0) / duration_s) if duration_s > 0 else 0.0,
+            client_cpu_s=sum(done.cpu_s for done in self._done),
+            client_busy=min(1.0, max(0.0, busiest_s) / duration_s) if duration_s > 0 else 0.0,
         )
         return LoadResult(stats, cells)
 

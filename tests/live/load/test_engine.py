@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -51,6 +51,31 @@ def test_who_has_not_begun_at_the_end_of_a_stage_is_begun_by_the_next() -> None:
 
         assert app.most_under_way <= 4
         assert outcome.engine._active == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "polls"),
+    [
+        (Stage(concurrency=2, requests=20), {}, True),
+        (Stage(concurrency=2, requests=20), {"think_time_s": (0.001, 0.002)}, False),
+        (Stage(concurrency=2, requests=20, rate_per_s=200), {}, False),
+    ],
+)
+def test_only_a_run_that_is_flat_out_looks_for_answers_without_sleeping(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, options: dict[str, Any], polls: bool
+) -> None:
+    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda: True)
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.01)) as app:
+            outcome = await run_job(make_job(app.port, stage, **options))
+
+        assert outcome.requests == 20
+        assert (outcome.done.polled_s > 0) is polls
+        # Answers that take their time are slept for.
+        assert outcome.done.polled_s < outcome.done.duration_s / 2
 
     asyncio.run(scenario())
 

@@ -32,8 +32,8 @@ def interval(
     )
 
 
-def done(duration_s: float, *, stopped: str | None = None) -> Done:
-    return Done(id=1, duration_s=duration_s, cpu_s=0.5, next_number=0, stopped_early=stopped)
+def done(duration_s: float, *, stopped: str | None = None, polled_s: float = 0.0) -> Done:
+    return Done(id=1, duration_s=duration_s, cpu_s=0.5, polled_s=polled_s, next_number=0, stopped_early=stopped)
 
 
 def collect(*messages: tuple[int, Interval], dones: tuple[Done, ...] = (done(2.0),), **options: object) -> LoadResult:
@@ -76,6 +76,12 @@ def test_processes_share_an_interval() -> None:
     assert result.duration_s == 2.5
     assert result.stats.client_cpu_s == 1.0
     assert result.stats.client_busy == 0.2
+
+
+def test_a_process_that_polls_is_not_busy() -> None:
+    result = collect((0, interval(1.0, [1])), dones=(done(2.0, polled_s=0.4),))
+    assert result.stats.client_cpu_s == 0.5
+    assert result.stats.client_busy == pytest.approx(0.05)
 
 
 def test_a_warm_up_counts_in_nothing_else() -> None:

@@ -1,0 +1,109 @@
+"""Keeps a load process awake while answers come thick and fast.  Floor 5: the event loop, /proc.
+
+A process that sleeps until the next answer has to be woken, and it is the server that pays: its write has to send
+an interrupt to an idle CPU, which on a virtual machine costs more than all the rest of that write.  Both sides then
+measure the machine's sleeping habits.  So for a moment after each answer of a run that is flat out the loop asks for
+the next one without going to sleep, as a network driver polls a busy card.
+
+It is done only where it takes nothing from anybody: not on one CPU, not under a quota of CPU time (it would be the
+app's time), and for a while no more whenever others wanted the CPU it was done on.  ``PYTEST_MEMORY_BUSY_POLL=0`` in
+the environment forbids it altogether.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+
+from pytest_memory.cgroups import has_cpu_quota
+
+# An answer that takes longer than this is slept for: waking is then a small part of it.
+PATIENCE_NS = 300_000
+# Ready to run, but waiting for the CPU for more than this share of the time: others want it.
+CROWDED_SHARE = 0.15
+FIRST_REST_NS = 1_000_000_000  # and twice as long each time
+_LOOK_EVERY_NS = 50_000_000
+SCHEDSTAT = Path("/proc/self/schedstat")
+
+
+def may_poll() -> bool:
+    """Whether this machine has CPU time that nobody misses, and tells when somebody does."""
+    if os.environ.get("PYTEST_MEMORY_BUSY_POLL") == "0" or read_waited_ns() is None:
+        return False
+    return (os.cpu_count() or 1) > 1 and not has_cpu_quota(os.getpid())
+
+
+def read_waited_ns() -> int | None:
+    """For how long this process was ready to run but others had the CPU; None where the system does not say.
+
+    Linux: the second figure of /proc/self/schedstat (Documentation/scheduler/sched-stats.rst)."""
+    try:
+        return int(SCHEDSTAT.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class BusyPoll:
+    """Polls from each `wake` until no answer has come for a while.
+
+    ``answered_ns`` tells when the last answer came; ``polled_ns`` is the time spent on looking in vain."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answered_ns: Callable[[], int],
+        *,
+        waited_ns: Callable[[], int | None] = read_waited_ns,
+    ) -> None:
+        self.asleep = True
+        self.polled_ns = 0
+        self._loop = loop
+        self._answered_ns = answered_ns
+        self._read_waited_ns = waited_ns
+        self._turned_ns = 0
+        self._looked_ns = perf_counter_ns()
+        self._waited_ns = waited_ns() or 0
+        self._rest_ns = FIRST_REST_NS
+        self._rest_until_ns = 0
+
+    def wake(self) -> None:
+        """An answer has come while nobody polled."""
+        now = perf_counter_ns()
+        if now >= self._rest_until_ns:
+            self.asleep = False
+            self._turned_ns = now
+            self._loop.call_soon(self._turn)
+
+    def close(self) -> None:
+        """Poll no more."""
+        self.asleep = True
+        self._rest_until_ns = 1 << 62
+
+    def _turn(self) -> None:
+        """One turn of the loop: whatever was there has been served."""
+        if self.asleep:
+            return
+        now = perf_counter_ns()
+        answered = self._answered_ns()
+        if answered < self._turned_ns:
+            self.polled_ns += now - self._turned_ns
+        self._turned_ns = now
+        if now - answered > PATIENCE_NS or self._is_in_the_way(now):
+            self.asleep = True
+        else:
+            self._loop.call_soon(self._turn)
+
+    def _is_in_the_way(self, now: int) -> bool:
+        passed_ns = now - self._looked_ns
+        if passed_ns < _LOOK_EVERY_NS:
+            return False
+        before, self._waited_ns = self._waited_ns, self._read_waited_ns() or 0
+        self._looked_ns = now
+        if self._waited_ns - before <= CROWDED_SHARE * passed_ns:
+            return False
+        self._rest_until_ns = now + self._rest_ns
+        self._rest_ns *= 2
+        return True
