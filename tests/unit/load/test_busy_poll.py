@@ -106,8 +106,14 @@ def test_closed_it_polls_no_more() -> None:
 
 @pytest.mark.parametrize(
     ("cpus", "quota", "setting", "allowed"),
-    [(2, False, None, True), (1, False, None, False), (None, False, None, False), (8, True, None, False)]
-    + [(8, False, "0", False), (8, False, "1", True)],
+    [
+        (2, False, None, True),
+        (1, False, None, False),
+        (None, False, None, False),
+        (8, True, None, False),
+        (8, False, "0", False),
+        (8, False, "1", True),
+    ],
 )
 def test_only_where_nobody_misses_the_cpu(
     monkeypatch: pytest.MonkeyPatch, cpus: int | None, quota: bool, setting: str | None, allowed: bool
