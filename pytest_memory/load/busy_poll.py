@@ -24,7 +24,8 @@ from pytest_memory.cgroups import has_cpu_quota
 PATIENCE_NS = 300_000
 # Ready to run, but waiting for the CPU for more than this share of the time: others want it.
 CROWDED_SHARE = 0.15
-FIRST_REST_NS = 1_000_000_000  # and twice as long each time
+SHORTEST_REST_NS = 1_000_000_000  # twice as long each time, and half as long again when they do not
+LONGEST_REST_NS = 32_000_000_000
 _LOOK_EVERY_NS = 50_000_000
 SCHEDSTAT = Path("/proc/self/schedstat")
 
@@ -46,41 +47,62 @@ def read_waited_ns() -> int | None:
         return None
 
 
+class Neighbours:
+    """Whether other processes want the CPU this one polls on.
+
+    One for the life of a process: runs are short, and each would have to find out anew."""
+
+    def __init__(self, waited_ns: Callable[[], int | None] = read_waited_ns) -> None:
+        self._read_waited_ns = waited_ns
+        self._waited_ns = waited_ns() or 0
+        self._looked_ns = perf_counter_ns()
+        self._rest_ns = SHORTEST_REST_NS
+        self._rest_until_ns = 0
+
+    def are_left_alone(self, now: int) -> bool:
+        """Whether it is their turn: they were in want of the CPU a while ago."""
+        return now < self._rest_until_ns
+
+    def want_it(self, now: int) -> bool:
+        """Look whether they do (now and then), and leave them alone if so."""
+        passed_ns = now - self._looked_ns
+        if passed_ns < _LOOK_EVERY_NS:
+            return False
+        before, self._waited_ns = self._waited_ns, self._read_waited_ns() or 0
+        self._looked_ns = now
+        if self._waited_ns - before <= CROWDED_SHARE * passed_ns:
+            self._rest_ns = max(SHORTEST_REST_NS, self._rest_ns // 2)
+            return False
+        self._rest_until_ns = now + self._rest_ns
+        self._rest_ns = min(LONGEST_REST_NS, self._rest_ns * 2)
+        return True
+
+
 class BusyPoll:
     """Polls from each `wake` until no answer has come for a while.
 
     ``answered_ns`` tells when the last answer came; ``polled_ns`` is the time spent on looking in vain."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        answered_ns: Callable[[], int],
-        *,
-        waited_ns: Callable[[], int | None] = read_waited_ns,
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, answered_ns: Callable[[], int], neighbours: Neighbours) -> None:
         self.asleep = True
         self.polled_ns = 0
         self._loop = loop
         self._answered_ns = answered_ns
-        self._read_waited_ns = waited_ns
+        self._neighbours = neighbours
         self._turned_ns = 0
-        self._looked_ns = perf_counter_ns()
-        self._waited_ns = waited_ns() or 0
-        self._rest_ns = FIRST_REST_NS
-        self._rest_until_ns = 0
+        self._closed = False
 
     def wake(self) -> None:
         """An answer has come while nobody polled."""
         now = perf_counter_ns()
-        if now >= self._rest_until_ns:
+        if not self._closed and not self._neighbours.are_left_alone(now):
             self.asleep = False
             self._turned_ns = now
             self._loop.call_soon(self._turn)
 
     def close(self) -> None:
         """Poll no more."""
-        self.asleep = True
-        self._rest_until_ns = 1 << 62
+        self.asleep = self._closed = True
 
     def _turn(self) -> None:
         """One turn of the loop: whatever was there has been served."""
@@ -91,19 +113,7 @@ class BusyPoll:
         if answered < self._turned_ns:
             self.polled_ns += now - self._turned_ns
         self._turned_ns = now
-        if now - answered > PATIENCE_NS or self._is_in_the_way(now):
+        if now - answered > PATIENCE_NS or self._neighbours.want_it(now):
             self.asleep = True
         else:
             self._loop.call_soon(self._turn)
-
-    def _is_in_the_way(self, now: int) -> bool:
-        passed_ns = now - self._looked_ns
-        if passed_ns < _LOOK_EVERY_NS:
-            return False
-        before, self._waited_ns = self._waited_ns, self._read_waited_ns() or 0
-        self._looked_ns = now
-        if self._waited_ns - before <= CROWDED_SHARE * passed_ns:
-            return False
-        self._rest_until_ns = now + self._rest_ns
-        self._rest_ns *= 2
-        return True

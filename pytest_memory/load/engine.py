@@ -19,7 +19,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from pytest_memory.load.alarm import Alarm
-from pytest_memory.load.busy_poll import BusyPoll, may_poll
+from pytest_memory.load.busy_poll import BusyPoll, Neighbours, may_poll
 from pytest_memory.load.client import Client
 from pytest_memory.load.histogram import cell_of
 from pytest_memory.load.hopeless import ErrorShare, Silence
@@ -45,6 +45,8 @@ WAKE_EARLY_SHARE = 0.1
 LOOP_TIMER_S = 0.001
 # A slow reader must not have megabytes in the kernel's buffer.
 SLOW_READER_BUFFER_BYTES = 4096
+
+_NEIGHBOURS = Neighbours()
 
 
 class Engine:
@@ -236,7 +238,7 @@ class Engine:
             self._start_arrivals(stage)
         else:
             if self._may_poll and self.job.think_time_s is None:
-                self._poll = BusyPoll(self.loop, lambda: self.last_response_ns)
+                self._poll = BusyPoll(self.loop, lambda: self.last_response_ns, _NEIGHBOURS)
             for index in range(min(stage.concurrency, self._permits)):
                 delay_s = self._client_start_s(index, stage)
                 client = self._client(index)

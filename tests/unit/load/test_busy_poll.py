@@ -10,7 +10,9 @@ from time import perf_counter_ns
 import pytest
 
 from pytest_memory.load import busy_poll
-from pytest_memory.load.busy_poll import BusyPoll, may_poll
+from pytest_memory.load.busy_poll import BusyPoll, Neighbours, may_poll
+
+QUIET = Neighbours(lambda: 0)
 
 
 async def sleeps_after(poll: BusyPoll, at_most_s: float = 5.0) -> bool:
@@ -33,7 +35,7 @@ def run(check: Callable[[asyncio.AbstractEventLoop], object]) -> None:
 def test_without_answers_it_goes_to_sleep_and_has_counted_the_looking_in_vain() -> None:
     async def check(loop: asyncio.AbstractEventLoop) -> None:
         answered = perf_counter_ns()
-        poll = BusyPoll(loop, lambda: answered, waited_ns=lambda: 0)
+        poll = BusyPoll(loop, lambda: answered, QUIET)
         assert poll.asleep
         poll.wake()
         assert not poll.asleep
@@ -46,7 +48,7 @@ def test_without_answers_it_goes_to_sleep_and_has_counted_the_looking_in_vain() 
 
 def test_while_answers_come_it_stays_awake_and_their_service_is_no_polling() -> None:
     async def check(loop: asyncio.AbstractEventLoop) -> None:
-        poll = BusyPoll(loop, perf_counter_ns, waited_ns=lambda: 0)
+        poll = BusyPoll(loop, perf_counter_ns, QUIET)
         poll.wake()
         for _ in range(1000):
             await asyncio.sleep(0)
@@ -56,43 +58,57 @@ def test_while_answers_come_it_stays_awake_and_their_service_is_no_polling() -> 
     run(check)
 
 
-def test_where_others_want_the_cpu_it_rests_and_twice_as_long_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy_poll, "FIRST_REST_NS", 40_000_000)
-
+def test_where_others_want_the_cpu_it_sleeps() -> None:
     async def check(loop: asyncio.AbstractEventLoop) -> None:
         # As when it never gets the CPU.
-        poll = BusyPoll(loop, perf_counter_ns, waited_ns=perf_counter_ns)
-        rests_s = []
-        for _ in range(2):
-            while poll.asleep:
-                poll.wake()
-                await asyncio.sleep(0)
-            assert await sleeps_after(poll)
-            began_ns = perf_counter_ns()
-            while poll.asleep:
-                poll.wake()
-            rests_s.append((perf_counter_ns() - began_ns) * 1e-9)
-        assert rests_s[0] == pytest.approx(0.04, abs=0.03)
-        assert rests_s[1] > 1.5 * rests_s[0]
-
-    run(check)
-
-
-def test_with_the_cpu_to_itself_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy_poll, "_LOOK_EVERY_NS", 0)
-
-    async def check(loop: asyncio.AbstractEventLoop) -> None:
-        poll = BusyPoll(loop, perf_counter_ns, waited_ns=lambda: 0)
+        poll = BusyPoll(loop, perf_counter_ns, Neighbours(perf_counter_ns))
         poll.wake()
-        await asyncio.sleep(0.05)
-        assert not poll.asleep
+        assert await sleeps_after(poll)
+        poll.wake()
+        assert poll.asleep
 
     run(check)
+
+
+def test_neighbours_are_left_alone_for_longer_each_time_and_trusted_again() -> None:
+    waited_ns, now = 0, perf_counter_ns()
+    neighbours = Neighbours(lambda: waited_ns)
+
+    def look(*, waited_share: float) -> bool:
+        nonlocal waited_ns, now
+        now += 100_000_000
+        waited_ns += int(waited_share * 100_000_000)
+        return neighbours.want_it(now)
+
+    def rest_s() -> int:
+        assert look(waited_share=0.2)
+        return next(s for s in range(1, 100) if not neighbours.are_left_alone(now + s * 1_000_000_000))
+
+    assert [rest_s() for _ in range(3)] == [1, 2, 4]
+    assert not look(waited_share=0.1)
+    assert not look(waited_share=0.1)
+    assert [rest_s() for _ in range(7)] == [2, 4, 8, 16, 32, 32, 32]
+
+
+def test_they_are_looked_at_now_and_then_only() -> None:
+    looks = 0
+
+    def read() -> int:
+        nonlocal looks
+        looks += 1
+        return 0
+
+    neighbours = Neighbours(read)
+    now = perf_counter_ns()
+    for _ in range(1000):
+        now += 1_000_000
+        assert not neighbours.want_it(now)
+    assert looks == 1 + 1000 // 50
 
 
 def test_closed_it_polls_no_more() -> None:
     async def check(loop: asyncio.AbstractEventLoop) -> None:
-        poll = BusyPoll(loop, perf_counter_ns, waited_ns=lambda: 0)
+        poll = BusyPoll(loop, perf_counter_ns, QUIET)
         poll.wake()
         poll.close()
         poll.wake()
