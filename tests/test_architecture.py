@@ -85,6 +85,7 @@ FLOORS = {
     "pytest_memory.heap.kernels_ready": 2,
     "pytest_memory.heap.sources": 4,
     "pytest_memory.heap.bytescan": 1,
+    "pytest_memory.heap.canary": 1,
     "pytest_memory.heap.kernels": 1,
     "pytest_memory.heap.columns": 1,
     "pytest_memory.heap.sections": 1,

@@ -16,7 +16,7 @@ COMPILE_TIMEOUT_S = 60.0
 """Compiling takes seconds; a machine that needs longer than this is waited for by compiling here."""
 
 _COMMAND = "import os; os.nice(10) if hasattr(os, 'nice') else None; import pytest_memory.heap.kernels_ready"
-_SECOND_HALF = "import pytest_memory.heap.kernels"
+_SECOND_HALF = "import pytest_memory.heap.kernels, pytest_memory.heap.spreading"
 _started: subprocess.Popen[bytes] | None = None
 _lock = threading.Lock()
 
@@ -39,13 +39,13 @@ def compile_kernels() -> None:
     """
     if kernels_are_warm(COMPILE_TIMEOUT_S):
         return
-    from pytest_memory.heap import columns, jit  # noqa: F401 - importing compiles
+    from pytest_memory.heap import canary, jit  # noqa: F401 - importing compiles
 
     helper = None
     if jit.compiled:
         with contextlib.suppress(OSError):
             helper = _start(_SECOND_HALF)
-    from pytest_memory.heap import bytescan, ephemerons, tallies  # noqa: F401 - importing compiles
+    from pytest_memory.heap import bytescan, columns, ephemerons, tallies  # noqa: F401 - importing compiles
 
     if helper is not None:
         try:
