@@ -95,6 +95,8 @@ class HeapSnapshot:
         return build_graph(snapshot, threads=threads, progress=progress)
 
     # --- questions ---
+    # The graph first, then the modules that answer: importing them compiles the kernels here and alone, unless the
+    # graph has seen to it.
 
     @property
     def total_bytes(self) -> int:
@@ -103,25 +105,28 @@ class HeapSnapshot:
     @cached_property
     def statistics(self) -> Statistics:
         """Sizes by kind, as in DevTools' pie."""
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.statistics(self.graph)
+        return queries.statistics(graph)
 
     def classes(self, pattern: str | None = None, *, limit: int | None = None) -> tuple[ClassRow, ...]:
         """Classes by retained size; ``pattern`` like "Session" or "Sess*"."""
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.class_rows(self.graph, pattern, limit=limit)
+        return queries.class_rows(graph, pattern, limit=limit)
 
     def objects(self, pattern: str | None = None) -> ObjectSet:
         """All objects of the classes a pattern fits: ``.count``, ``.size_bytes``, ``.retained_bytes``, ``.ids``."""
+        graph = self.graph
         import numpy as np
 
         from pytest_memory.heap import compare, queries
 
-        mask = np.zeros(self.graph.snapshot.node_count, np.bool_)
-        mask[queries.members(self.graph, pattern)] = True
-        return compare.object_set(self.graph, mask)
+        mask = np.zeros(graph.snapshot.node_count, np.bool_)
+        mask[queries.members(graph, pattern)] = True
+        return compare.object_set(graph, mask)
 
     def count(self, pattern: str | None = None) -> int:
         """How many objects of the classes a pattern fits are there."""
@@ -129,44 +134,50 @@ class HeapSnapshot:
 
     def retainer_paths(self, pattern: str | int, *, limit: int = 5) -> tuple[RetainerPath, ...]:
         """Who keeps the objects of a class (or the one object of an id) alive, commonest way first."""
+        graph = self.graph
         from pytest_memory.heap import paths, queries
 
-        graph = self.graph
         if isinstance(pattern, int):
             node = graph.ord_of(pattern)
             return paths.retainer_paths(graph, [node], limit=limit) if node >= 0 else ()
         return paths.retainer_paths(graph, queries.members(graph, pattern), limit=limit)
 
     def largest_objects(self, pattern: str | None = None, *, limit: int = 20) -> tuple[ObjectRow, ...]:
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.largest_objects(self.graph, pattern, limit=limit)
+        return queries.largest_objects(graph, pattern, limit=limit)
 
     def largest_collections(self, *, limit: int = 20) -> tuple[CollectionRow, ...]:
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.largest_collections(self.graph, limit=limit)
+        return queries.largest_collections(graph, limit=limit)
 
     def duplicate_strings(self, *, limit: int = 20) -> tuple[StringRow, ...]:
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.duplicate_strings(self.graph, limit=limit)
+        return queries.duplicate_strings(graph, limit=limit)
 
     def find_strings(self, part: str, *, limit: int = 20) -> tuple[StringRow, ...]:
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.find_strings(self.graph, part, limit=limit)
+        return queries.find_strings(graph, part, limit=limit)
 
     def dominator_tree(self, *, depth: int = 4, per_node: int = 5) -> tuple[DominatorRow, ...]:
+        graph = self.graph
         from pytest_memory.heap import queries
 
-        return queries.dominator_rows(self.graph, depth=depth, per_node=per_node)
+        return queries.dominator_rows(graph, depth=depth, per_node=per_node)
 
     def tree(self) -> tuple[HeapNode, ...]:
         """The dominator tree in a few hundred boxes, as a record for a result: the treemap of a report."""
+        graph = self.graph
         from pytest_memory.heap import tree
 
-        return tree.heap_tree(self.graph)
+        return tree.heap_tree(graph)
 
     # --- comparing ---
 
@@ -176,16 +187,18 @@ class HeapSnapshot:
         With ``middle`` the three-snapshot method: ``new`` are objects allocated between ``before`` and
         ``middle`` that are still here.
         """
+        graphs = [snapshot.graph for snapshot in (before, middle, self) if snapshot is not None]
         from pytest_memory.heap import compare
 
         if middle is None:
-            return HeapComparison(compare.Comparison(before.graph, self.graph))
-        return HeapComparison(compare.survivors(before.graph, middle.graph, self.graph))
+            return HeapComparison(compare.Comparison(*graphs))
+        return HeapComparison(compare.survivors(*graphs))
 
     def __str__(self) -> str:
+        rows = self.classes(limit=20)
         from pytest_memory.heap import tables
 
-        return tables.class_table(self.classes(limit=20))
+        return tables.class_table(rows)
 
     def __repr__(self) -> str:
         state = "analysed" if self._graph is not None else "not analysed yet"
