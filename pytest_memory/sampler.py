@@ -271,6 +271,7 @@ class _Watch:
         self._offset_s: float | None = None
         self._best_round_trip_s = float("inf")
         self._asked_at = 0.0
+        self._arrived_at = 0.0
         self._late: Future[dict[str, Any]] | None = None
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
@@ -354,9 +355,14 @@ class _Watch:
                 # each time, for it costs the app as much as the look itself.
                 inspector.submit("Runtime.discardConsoleEntries")
             self._asked_at = time.monotonic()
-            return inspector.submit("Runtime.evaluate", question)
+            asked = inspector.submit("Runtime.evaluate", question)
+            asked.add_done_callback(self._note_arrival)
+            return asked
         except InspectorError:
             return None  # it has ended since it was looked at
+
+    def _note_arrival(self, _answered: Future[dict[str, Any]]) -> None:
+        self._arrived_at = time.monotonic()
 
     def collect(self, draft: _Draft, future: Future[dict[str, Any]], timeout_s: float, sampler: Sampler) -> None:
         """Wait for the answer and fill the draft; too late means the event loop is blocked."""
@@ -406,8 +412,13 @@ class _Watch:
             sampler.add_gc_event(self.pid, kind, offset_s + start_ms / 1000, duration_ms / 1000)
 
     def _match_clocks(self, now_ms: float) -> float:
-        """The app's clock origin on our clock, from the fastest round trip seen so far."""
-        arrived = time.monotonic()
+        """The app's clock origin on our clock, from the fastest round trip seen so far.
+
+        A late answer is looked at long after it has arrived.  Counted from then, the app's collections would be moved
+        into our own settling and be taken for ours."""
+        arrived = self._arrived_at
+        if arrived < self._asked_at:
+            arrived = time.monotonic()  # whoever waits is woken before the arrival is noted
         round_trip_s = arrived - self._asked_at
         if self._offset_s is None or round_trip_s < self._best_round_trip_s:
             self._best_round_trip_s = round_trip_s
