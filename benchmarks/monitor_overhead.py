@@ -4,10 +4,9 @@ Two hello-world servers share one CPU, each under full load, and the monitor wat
 scheduler gives both the same share of that CPU, so what watching takes shows in the requests that the watched one
 answers less *at the same time*; whatever else the machine does, or its host takes away, meets both alike.  Each has
 half a CPU, so it is asked half as often as the interval says: as often in what it works as it would be on a CPU of its
-own.
-(One server, watched and not in turn, differs by a quarter from one second to the next on a shared machine: hundreds
-of pairs prove nothing about one per cent.)  The servers count their requests and CPU time themselves, so that nothing
-of how a load begins or ends is measured.
+own.  (One server, watched and not in turn, differs by a quarter from one second to the next on a shared machine:
+hundreds of pairs prove nothing about one per cent.)  The servers count their requests and CPU time themselves, so that
+nothing of how a load begins or ends is measured.
 
 Prints the ratio of their throughputs, watched to not, with the interval of its median; the same between stretches in
 which nobody is watched, which is how exact all this is; the ratio of CPU times per request; the CPU time that watching
