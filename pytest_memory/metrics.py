@@ -335,10 +335,9 @@ def _tick_totals(samples: Iterable[Sample]) -> list[int]:
 def _read_gc(result: RunResult) -> dict[str, Reading]:
     if not _gc_observed(result):
         return {}
-    own = [event for event in result.gc_events if not event.forced]
     return {
-        "gc_count": Reading(value=_major_count(own)),
-        "gc_pause_s": Reading(value=max((event.duration_s for event in own), default=0.0)),
+        "gc_count": Reading(value=_major_count(result.gc_events)),
+        "gc_pause_s": Reading(value=max((event.duration_s for event in result.gc_events), default=0.0)),
     }
 
 

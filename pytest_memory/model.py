@@ -53,13 +53,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcEvent:
-    """One garbage collection pause.  ``forced`` collections are our own (settling) and do not count against limits."""
+    """One garbage collection pause of the app's own; those that settled readings force are not recorded."""
 
     t_s: float
     pid: int
     kind: GcKind
     duration_s: float
-    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

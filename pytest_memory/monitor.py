@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,8 @@ class MemoryMonitor:
         self._stopped = False
         self._ended = threading.Event()
         self._window_pid = 0
-        self._window_s = 0.0
+        self._gc_events_before = 0  # … the last settled reading
+        self._first_gc_event = 0  # … of the window
         self._phases: list[Phase] = []
         self._load_results: Sequence[LoadResult] = ()
         self._window_first_load = 0
@@ -212,13 +214,13 @@ class MemoryMonitor:
 
     @property
     def gc_events(self) -> tuple[GcEvent, ...]:
-        """Every garbage collection of the app since the start; ours are marked ``forced``."""
+        """Every garbage collection of the app since the start; those we force are not among them."""
         return () if self._sampler is None else tuple(self._sampler.gc_events)
 
     @property
     def window_gc_events(self) -> tuple[GcEvent, ...]:
         """Those of the measured window: what happened before ``rebase()`` is nothing to its limits."""
-        return tuple(event for event in self.gc_events if event.t_s >= self._window_s)
+        return self.gc_events[self._first_gc_event :]
 
     def on_sample(self, callback: Callable[[Sample], None] | None) -> None:
         """Call ``callback(sample)`` for every sample from now on, on the sampling thread; None: no more.
@@ -301,16 +303,20 @@ class MemoryMonitor:
             memory = settle_app(self.app)
         return replace(memory, t_s=sampler.now_s)
 
+    def hands_off(self) -> AbstractContextManager[object]:
+        """While a snapshot is taken, or the like: the app is not asked, and collections inside are not the app's."""
+        return self._sampler.quiet() if self.running and self._sampler is not None else contextlib.nullcontext()
+
     def rebase(self) -> SettledMemory | None:
         """Begin the measured window here: growth counts from the settled reading taken now.
 
         ``start()`` does this by itself; call it again after a warm-up."""
-        sampler = self._active()
+        self._active()
         self._window_pid = self.app.pid
         self._window_first_load = len(self._load_results)
         self._forget_background_runs()
         self.start_memory = self._settle_or_none()
-        self._window_s = sampler.now_s
+        self._first_gc_event = self._gc_events_before
         return self.start_memory
 
     def watch_load(self, generator: LoadGenerator) -> None:
@@ -500,7 +506,7 @@ class MemoryMonitor:
         try:
             self.app.check()
             began = sampler.now_s
-            with self._stages.within("settle"), sampler.quiet():
+            with self._stages.within("settle"), sampler.quiet() as self._gc_events_before:
                 memory = settle_app(self.app)
             self._phases.append(Phase(name="settle", start_s=began, end_s=sampler.now_s))
         except AppError as error:

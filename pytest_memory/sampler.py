@@ -42,6 +42,9 @@ _GC_KINDS: dict[int, GcKind] = {
 }
 _INSTALL_TIMEOUT_S = 5.0
 _REFRESH_S = 1.0  # how often new processes of the app are looked for
+_MAX_TURN_S = 30.0
+"""An app that works on at the end of a window is waited for as long as the settled reading would wait."""
+
 _TURNS = "new Promise((done) => setImmediate(() => setImmediate(done)))"
 """Node hands collections to observers by an immediate: after two turns of its loop all that happened are in."""
 _READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
@@ -96,12 +99,12 @@ class Sampler:
         self._stop = threading.Event()
         self._quiet = threading.Event()
         self._reading = threading.Lock()
+        self._pausing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._finder: threading.Thread | None = None
         self._started_at = 0.0
         self._found_at = float("-inf")
         self._full_at = float("-inf")
-        self._forced: list[tuple[float, float]] = []
         self.samples: list[Sample] = []
         self.gc_events: list[GcEvent] = []
         self.missed = 0
@@ -139,41 +142,50 @@ class Sampler:
             self._finder.join(timeout=MAX_ANSWER_S)
             if not self._finder.is_alive() and self.now_s - self._found_at >= _REFRESH_S:
                 self._find_processes()
-        self._let_loops_turn()
+        self._let_loops_turn(MAX_ANSWER_S)
         self._tick(self.now_s)
         for watch in self._watches.values():
-            watch.remove_probe()
+            watch.remove_probe(self)
 
     @contextlib.contextmanager
-    def quiet(self) -> Iterator[None]:
+    def quiet(self) -> Iterator[int]:
         """Leave the app's heap alone (only the operating system is asked): for settled readings.
 
-        Collections inside are our own and marked ``forced``."""
-        self._quiet.set()
-        began = self.now_s
-        with self._reading:  # wait for a reading under way: its garbage must not fall into the settling
-            self._let_loops_turn()
-            self._tell_probes("pause")
+        Collections inside are our own and in no event.  Yields how many of ``gc_events`` came before; the order of
+        commands on the connection says so, for two clocks could not: what our clock says of the app's is wrong by
+        half a round trip, and under load that is more than there is between its collections and ours."""
+        with self._pausing:
+            self._quiet.set()
+        with self._reading:
+            pass  # a reading under way: its garbage must not fall into the settling
+        self._let_loops_turn(_MAX_TURN_S)
+        self._pause_probes()
         try:
-            yield
+            yield len(self.gc_events)
         finally:
-            self._tell_probes("resume")
-            self._forced.append((began, self.now_s))
-            self._quiet.clear()
+            with self._pausing:
+                for watch in self._watches.values():
+                    watch.resume_probe()
+                self._quiet.clear()
 
-    def _let_loops_turn(self) -> None:
+    def _let_loops_turn(self, timeout_s: float) -> None:
         """Collections of work that never yielded reach the probes before anything else is asked of the apps."""
         turning = [watch.let_loop_turn() for watch in tuple(self._watches.values())]
-        deadline = self._clock() + MAX_ANSWER_S
+        deadline = self._clock() + timeout_s
         for future in turning:
             if future is not None:
                 with contextlib.suppress(FutureTimeout, InspectorError):  # a blocked loop: it has had its chance
                     future.result(max(0.0, deadline - self._clock()))
 
-    def _tell_probes(self, verb: str) -> None:
-        """Without waiting for answers: commands of one connection are carried out in their order."""
-        for watch in tuple(self._watches.values()):
-            watch.tell_probe(verb)
+    def _pause_probes(self) -> None:
+        watches = tuple(self._watches.values())
+        for watch in watches:
+            watch.take_late_answer(self)
+        asked = [(watch, watch.pause_probe()) for watch in watches]
+        deadline = self._clock() + MAX_ANSWER_S
+        for watch, future in asked:
+            if future is not None:
+                watch.collect(_Draft(), future, max(0.0, deadline - self._clock()), self)
 
     def _run(self) -> None:
         tick = 1
@@ -228,7 +240,14 @@ class Sampler:
             if is_over():
                 return  # a process answered when nobody sampled any more: nothing is put into it
             if inspector is not None and inspector is not self._watches[pid].inspector:
-                self._watches = {**self._watches, pid: _Watch(pid, inspector)}
+                self._begin_watching(_Watch(pid, inspector))
+
+    def _begin_watching(self, watch: _Watch) -> None:
+        """Its probe begins paused, and stays so while a settled reading is taken."""
+        with self._pausing:
+            self._watches = {**self._watches, watch.pid: watch}
+            if not self._quiet.is_set():
+                watch.resume_probe()
 
     def _keep(self, watch: _Watch, draft: _Draft, t_s: float, late_s: float) -> None:
         sample = Sample(t_s=t_s, pid=watch.pid, late_s=late_s, blocked=draft.blocked, **draft.values)
@@ -241,16 +260,11 @@ class Sampler:
                 self.on_sample = None
 
     def add_gc_event(self, pid: int, kind_number: float, at_s: float, duration_s: float) -> None:
-        """Keep one collection, marked forced when it fell into a settled reading."""
-        t_s = at_s - self._started_at
-        windows = [*self._forced]
-        if self._quiet.is_set():
-            windows.append((t_s, t_s))
-        # 5 ms of slack: the two clocks are matched through a round trip.
-        forced = any(low - 0.005 <= t_s <= high + 0.005 for low, high in windows)
+        """Keep one collection of the app's own: while we collect, the probes are paused."""
         kind = _GC_KINDS.get(int(kind_number))
         if kind is not None:
-            self.gc_events.append(GcEvent(t_s=t_s, pid=pid, kind=kind, duration_s=duration_s, forced=forced))
+            event = GcEvent(t_s=at_s - self._started_at, pid=pid, kind=kind, duration_s=duration_s)
+            self.gc_events.append(event)
 
 
 @dataclass(slots=True)
@@ -287,10 +301,30 @@ class _Watch:
         except InspectorError:
             self.probed = False  # a blocked or dying app: samples then hold what the system knows
 
-    def tell_probe(self, verb: str) -> None:
+    def resume_probe(self) -> None:
+        """Without waiting for the answer: commands of one connection are carried out in their order."""
         if self.probed and self.inspector is not None and not self.inspector.closed:
             with contextlib.suppress(InspectorError):  # it may end at any moment
-                self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.{verb}()", "silent": True})
+                self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.resume()", "silent": True})
+
+    def pause_probe(self) -> Future[dict[str, Any]] | None:
+        """Ask for the last reading before the pause."""
+        return self._ask_probe("pause()")
+
+    def _ask_probe(self, call: str) -> Future[dict[str, Any]] | None:
+        """Send a question; no waiting.  None when there is nobody to ask."""
+        inspector = self.inspector
+        if not self.probed or inspector is None or inspector.closed:
+            return None
+        try:
+            self._asked_at = time.monotonic()
+            asked = inspector.submit(
+                "Runtime.evaluate", {"expression": f"{PROBE}?.{call}", "returnByValue": True, "silent": True}
+            )
+        except InspectorError:
+            return None  # it has ended since it was looked at
+        asked.add_done_callback(self._note_arrival)
+        return asked
 
     def let_loop_turn(self) -> Future[dict[str, Any]] | None:
         if not self.probed or self.inspector is None or self.inspector.closed:
@@ -301,10 +335,10 @@ class _Watch:
             )
         return None
 
-    def remove_probe(self) -> None:
-        if self.probed and self.inspector is not None and not self.inspector.closed:
-            with contextlib.suppress(InspectorError):
-                self.inspector.evaluate(f"{PROBE} && {PROBE}.remove()", timeout_s=MAX_ANSWER_S)
+    def remove_probe(self, sampler: Sampler) -> None:
+        future = self._ask_probe("remove()")
+        if future is not None:
+            self.collect(_Draft(), future, MAX_ANSWER_S, sampler)
 
     def read_system(self, full: bool) -> _Draft | None:
         """What the operating system knows, or None when the process is gone."""
@@ -344,22 +378,17 @@ class _Watch:
             return None
         if self._late is not None:
             return self._late  # asked while the loop was blocked; its answer holds the collections since then
-        question = {
-            "expression": f"{PROBE}.read({'true' if full else 'false'})",
-            "returnByValue": True,
-            "silent": True,
-        }
-        try:
-            if full:
-                # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
-                # each time, for it costs the app as much as the look itself.
+        if full:
+            # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
+            # each time, for it costs the app as much as the look itself.
+            with contextlib.suppress(InspectorError):
                 inspector.submit("Runtime.discardConsoleEntries")
-            self._asked_at = time.monotonic()
-            asked = inspector.submit("Runtime.evaluate", question)
-            asked.add_done_callback(self._note_arrival)
-            return asked
-        except InspectorError:
-            return None  # it has ended since it was looked at
+        return self._ask_probe(f"read({'true' if full else 'false'})")
+
+    def take_late_answer(self, sampler: Sampler) -> None:
+        """Before another question: what was asked while the loop was blocked has been answered once it has turned."""
+        if self._late is not None:
+            self.collect(_Draft(), self._late, 0.0, sampler)
 
     def _note_arrival(self, _answered: Future[dict[str, Any]]) -> None:
         self._arrived_at = time.monotonic()

@@ -135,14 +135,14 @@ class LiveTable:
         return " · ".join(part for part in (f"{self.title}  {elapsed}{left}", phase, self.status) if part)
 
     def _gc_line(self) -> str:
-        own = [event for event in self._gc_events if not event.forced]
-        if not own:
+        events = self._gc_events
+        if not events:
             return "GC    none yet"
-        major = sum(1 for event in own if event.kind == "mark-compact")
-        paused_s = sum(event.duration_s for event in own)
-        longest_s = max(event.duration_s for event in own)
+        major = sum(1 for event in events if event.kind == "mark-compact")
+        paused_s = sum(event.duration_s for event in events)
+        longest_s = max(event.duration_s for event in events)
         return (
-            f"GC    {len(own)} ({major} major), {units.format_duration(paused_s)}, "
+            f"GC    {len(events)} ({major} major), {units.format_duration(paused_s)}, "
             f"max {units.format_duration(longest_s)}"
         )
 

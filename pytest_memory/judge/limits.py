@@ -271,8 +271,8 @@ def _in_unit_of(limit: Limit, growth: Growth) -> float | None:
 
 
 def _longest_pause_s(events: Sequence[GcEvent]) -> float:
-    return max((event.duration_s for event in events if not event.forced), default=0.0)
+    return max((event.duration_s for event in events), default=0.0)
 
 
 def _major_count(events: Sequence[GcEvent]) -> int:
-    return sum(1 for event in events if not event.forced and event.kind in MAJOR_COLLECTIONS)
+    return sum(1 for event in events if event.kind in MAJOR_COLLECTIONS)

@@ -43,25 +43,9 @@
     seen = older.count > 0 ? older.max : 0;
     return worst < 0 ? -1 : Math.max(0, worst / 1e6 - RESOLUTION_MS);
   };
-  const resume = () => {
-    observer.observe({ entryTypes: ['gc'] });
-    older.enable();
-    younger.enable();
-    return true;
-  };
-  const pause = () => {
-    keep(observer.takeRecords()); // what has not been delivered yet would be lost
-    observer.disconnect();
-    for (const histogram of [older, younger]) {
-      histogram.disable();
-      histogram.reset();
-    }
-    seen = 0;
-    return true;
-  };
-  resume();
   const activeResources = process.getActiveResourcesInfo ? process.getActiveResourcesInfo.bind(process) : null;
   const memoryUsage = process.memoryUsage;
+  let paused = true;
   const probe = {
     // -> [now_ms, heapUsed, heapTotal, external, arrayBuffers, loop delay max in ms or -1, handles or -1,
     //     gc events dropped, then (start_ms, duration_ms, kind) of each GC event since the last reading]
@@ -75,13 +59,32 @@
       dropped = 0;
       return out;
     },
-    // While a settled reading is taken: the observer's entries and the histogram's timer would keep the heap moving,
-    // and the collections are ours.
-    pause,
-    resume,
+    // Installed paused, and paused while a settled reading is taken: the observer's entries and the histogram's timer
+    // would keep the heap moving, and the collections are ours.
+    resume() {
+      if (!paused) return;
+      paused = false;
+      observer.observe({ entryTypes: ['gc'] });
+      older.enable();
+      younger.enable();
+    },
+    // -> a last reading: every collection before the pause is in it or in one before, none of those after it.
+    pause() {
+      if (!paused) {
+        paused = true;
+        keep(observer.takeRecords()); // what has not been delivered yet would be lost
+        observer.disconnect();
+        for (const histogram of [older, younger]) {
+          histogram.disable();
+          histogram.reset();
+        }
+        seen = 0;
+      }
+      return probe.read(false);
+    },
     remove() {
       delete globalThis[KEY];
-      return pause();
+      return probe.pause();
     },
   };
   Object.defineProperty(globalThis, KEY, { value: probe, configurable: true });

@@ -5,6 +5,7 @@ What measures is imported when a test asks for it, never at the top.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,12 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
 
     def take(name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         measurement = item.stash.get(MEASUREMENT, None)
-        if measurement is not None:
-            # Writing a snapshot takes many times the heap, and the process does not give it back soon.
-            measurement.monitor.doubt("rss", "rss-after-snapshot")
-        with stages.within(f"snapshot {name}"):
+        with contextlib.ExitStack() as around:
+            if measurement is not None:
+                # Writing a snapshot takes many times the heap, and the process does not give it back soon.
+                measurement.monitor.doubt("rss", "rss-after-snapshot")
+                around.enter_context(measurement.monitor.hands_off())
+            around.enter_context(stages.within(f"snapshot {name}"))
             return camera.take(name, worker=worker, pid=pid)
 
     with watching(request.config, stages.now):

@@ -174,19 +174,17 @@ def _is_rate(check: Check) -> bool:
 def _pause_traces(events: Sequence[GcEvent]) -> list[Figure]:
     traces = []
     for kind, (color, symbol) in _GC_MARKS.items():
-        for forced in (False, True):
-            chosen = [event for event in events if event.kind == kind and event.forced == forced]
-            if chosen:
-                shown = series.longest_pauses(chosen, _POINTS // 2)
-                traces.append(_pause_trace(shown, kind, color, f"{symbol}-open" if forced else symbol, forced=forced))
+        chosen = [event for event in events if event.kind == kind]
+        if chosen:
+            traces.append(_pause_trace(series.longest_pauses(chosen, _POINTS // 2), kind, color, symbol))
     return traces
 
 
-def _pause_trace(events: Sequence[GcEvent], kind: str, color: str, symbol: str, *, forced: bool) -> Figure:
+def _pause_trace(events: Sequence[GcEvent], kind: str, color: str, symbol: str) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": f"{words.GC_KINDS.get(kind, kind)}{' (forced)' if forced else ''}",
+        "name": words.GC_KINDS.get(kind, kind),
         "x": [_time(event.t_s) for event in events],
         "y": [_compact(event.duration_s * 1000) for event in events],
         "yaxis": "y2",

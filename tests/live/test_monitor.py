@@ -12,6 +12,7 @@ from support.apps import wait_until
 
 from pytest_memory import AppSpec, MemoryMonitor, NodeApp
 from pytest_memory.errors import ConfigError, MonitorError
+from pytest_memory.heap.capture import Camera
 from pytest_memory.progress import Progress
 
 pytestmark = pytest.mark.node
@@ -76,8 +77,8 @@ def test_collections_of_the_app_are_seen_and_our_own_are_not_counted(make_spec: 
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
         monitor.settle()
         app.evaluate(churn)
-        assert wait_until(lambda: any(not event.forced for event in monitor.gc_events))
-    own = [event for event in monitor.gc_events if not event.forced]
+        assert wait_until(lambda: monitor.gc_events)
+    own = monitor.gc_events
     assert {event.kind for event in own} <= {"scavenge", "minor-mark-compact", "mark-compact", "incremental"}
     assert all(0 < event.duration_s < 5 for event in own)
     major = [event for event in own if event.kind == "mark-compact"]
@@ -121,13 +122,11 @@ def test_a_child_that_never_answers_keeps_nobody_from_being_sampled(make_spec: M
 
 def test_collections_before_the_window_are_nothing_to_its_limits(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app, MemoryMonitor(app) as monitor:
-        time.sleep(0.05)  # what comes within milliseconds of our own collections is taken for one of them
         app.evaluate("for (let i = 0; i < 20; i += 1) gc(); 0")
         monitor.rebase()
-        time.sleep(0.05)
         app.evaluate("gc(); 0")
-    assert sum(not e.forced and e.kind == "mark-compact" for e in monitor.gc_events) >= 21
-    assert sum(not e.forced and e.kind == "mark-compact" for e in monitor.window_gc_events) == 1
+    assert [event.kind for event in monitor.gc_events].count("mark-compact") == 21
+    assert [event.kind for event in monitor.window_gc_events].count("mark-compact") == 1
 
 
 def test_a_callback_can_be_given_while_the_monitor_runs(make_spec: MakeSpec) -> None:
@@ -267,3 +266,12 @@ def test_progress_tells_the_phase_and_the_heap_from_the_samples_that_are_taken_a
     for progress in seen:
         left_s = 60 - progress.elapsed_s if progress.phase.startswith("leak test") else None
         assert progress.remaining_s == (left_s and pytest.approx(left_s))
+
+
+def test_collections_of_a_snapshot_are_not_the_apps(make_spec: MakeSpec, tmp_path: Path) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app, MemoryMonitor(app) as monitor:
+        app.evaluate("gc(); 0")
+        with monitor.hands_off(), Camera(app, tmp_path) as camera:
+            camera.take_file()
+        app.evaluate("gc(); 0")
+    assert [event.kind for event in monitor.window_gc_events].count("mark-compact") == 2

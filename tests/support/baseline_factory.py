@@ -91,7 +91,6 @@ def result(
     requests = sum(one.requests for one in loads)
     start, end = settled(heap - growth), settled(heap, rss=rss, external=external, converged=converged)
     events = [GcEvent(t_s=i, pid=1, kind="mark-compact", duration_s=pause_s) for i in range(collections)]
-    events.append(GcEvent(t_s=99, pid=1, kind="mark-compact", duration_s=0.9, forced=True))
     return RunResult(
         test_id=test_id,
         verdict=Verdict(outcome=outcome, checks=tuple(checks), leaks=tuple(leaks)),

@@ -112,9 +112,9 @@ def samples(
 
 
 def gc_events(duration_s: float, count: int = 60, seed: int = 2) -> tuple[GcEvent, ...]:
-    """Scavenges all along, some mark-compacts, and one forced collection at the end."""
+    """Scavenges all along, and some mark-compacts."""
     generator = random.Random(seed)
-    events = [
+    return tuple(
         GcEvent(
             t_s=round(duration_s * (index + 0.5) / count, 3),
             pid=PID,
@@ -124,8 +124,7 @@ def gc_events(duration_s: float, count: int = 60, seed: int = 2) -> tuple[GcEven
             ),
         )
         for index in range(count)
-    ]
-    return (*events, GcEvent(t_s=duration_s, pid=PID, kind="mark-compact", duration_s=0.02, forced=True))
+    )
 
 
 def load(requests: int = 2000, errors: int = 0, duration_s: float = 20.0, slow: float = 1.0) -> LoadStats:

@@ -31,7 +31,6 @@ def filled(pids: tuple[int, ...] = (1,)) -> LiveTable:
         (
             GcEvent(t_s=1, pid=1, kind="mark-compact", duration_s=0.01),
             GcEvent(t_s=2, pid=1, kind="scavenge", duration_s=0.002),
-            GcEvent(t_s=3, pid=1, kind="mark-compact", duration_s=0.5, forced=True),
         )
     )
     return table
@@ -51,7 +50,7 @@ def test_table_fits(width: int) -> None:
     assert "heap used" in text
     assert "12.9 MB" in text
     assert "+2.90 MB" in text
-    assert "2 (1 major)" in text  # forced collections are ours
+    assert "2 (1 major)" in text
 
 
 def test_the_headline_names_the_phase() -> None:

@@ -29,7 +29,7 @@ def test_the_timeline_has_curves_pauses_phases_and_the_limit():
     figure = figures.timeline(factory.healthy())
     assert names(figure)[:4] == ["heap used", "RSS", "external", "heap total"]
     assert "heap limit (50MB)" in names(figure)
-    assert {"scavenge", "mark-compact", "mark-compact (forced)"} <= set(names(figure))
+    assert {"scavenge", "mark-compact"} <= set(names(figure))
     assert [label["text"] for label in figure["layout"]["annotations"]] == ["warm-up", "load", "settle"]
     assert len(figure["layout"]["shapes"]) == 3
 
