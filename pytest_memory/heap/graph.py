@@ -197,11 +197,12 @@ def build_graph(
 
 def compute_edge_flags(snapshot: Snapshot, rules: Rules = DEVTOOLS) -> Bytes:
     """RETAINS and STRONG for every edge (see the module's rules)."""
-    by_type = np.full(len(snapshot.header.edge_types), RETAINS | STRONG, np.uint8)
+    by_type = np.full(256, RETAINS | STRONG, np.uint8)
     for name, flags in (("weak", 0), ("shortcut", STRONG)):
         if name in snapshot.header.edge_types:
             by_type[snapshot.edge_type_code(name)] = flags
-    edge_flags: Bytes = by_type[snapshot.edge_type]
+    # What by_type[edge_type] says, in a fifth of the time.
+    edge_flags: Bytes = np.frombuffer(bytearray(snapshot.edge_type).translate(by_type.tobytes()), np.uint8)
     root = snapshot.header.root_ord
     row = slice(int(snapshot.first_edge[root]), int(snapshot.first_edge[root + 1]))
     edge_flags[row][snapshot.edge_type[row] == snapshot.edge_type_code("shortcut")] = RETAINS | STRONG
