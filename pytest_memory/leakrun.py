@@ -308,7 +308,8 @@ class _Driver:
         latest_s = self._clock() + _NAMING_BUDGET_S
         try:
             while len(looks) < _LOOKS and self._clock() < latest_s:
-                looks.append((units, count_classes(self._app.inspector_of(self._app.pid))))
+                with self._quiet():  # counting collects
+                    looks.append((units, count_classes(self._app.inspector_of(self._app.pid))))
                 if len(looks) < _LOOKS:
                     units += self._work(RunRound(repeat, longest_s=_WORK_BETWEEN_LOOKS_S))[0]
         except Exception:  # noqa: BLE001 - also what the test's operation raises

@@ -106,8 +106,9 @@ class MemoryMonitor:
         self._stopped = False
         self._ended = threading.Event()
         self._window_pid = 0
-        self._gc_events_before = 0  # … the last settled reading
-        self._first_gc_event = 0  # … of the window
+        self._first_gc_event = 0  # of the window
+        self._first_gc_dropped = 0
+        self._window_workers: frozenset[int] = frozenset()
         self._phases: list[Phase] = []
         self._load_results: Sequence[LoadResult] = ()
         self._window_first_load = 0
@@ -270,9 +271,13 @@ class MemoryMonitor:
         end = self._settle_or_none() if self.running else self.end_memory
         if self.start_memory is None or end is None:
             return {}
+        start = self.start_memory
+        # A worker thread that ended took its heap along: that must not hide what the main thread's has grown by.
+        shrunk = end.worker_heap_used_bytes < start.worker_heap_used_bytes
+        metrics = {**_METRICS, "heap_used": _main_heap} if shrunk else _METRICS
         return {
-            metric: Growth(metric=metric, start=read(self.start_memory), end=read(end), units=self.units)
-            for metric, read in _METRICS.items()
+            metric: Growth(metric=metric, start=read(start), end=read(end), units=self.units)
+            for metric, read in metrics.items()
         }
 
     @contextlib.contextmanager
@@ -311,13 +316,21 @@ class MemoryMonitor:
         """Begin the measured window here: growth counts from the settled reading taken now.
 
         ``start()`` does this by itself; call it again after a warm-up."""
-        self._active()
+        sampler = self._active()
         self._window_pid = self.app.pid
         self._window_first_load = len(self._load_results)
         self._forget_background_runs()
         self.start_memory = self._settle_or_none()
-        self._first_gc_event = self._gc_events_before
+        self._first_gc_event = sampler.gc_events_before_pause
+        self._first_gc_dropped = sampler.gc_dropped_before_pause
+        self._window_workers = self._find_workers()
         return self.start_memory
+
+    def _find_workers(self) -> frozenset[int]:
+        """The cluster workers there are now: the app may have replaced those it began with before the window."""
+        with contextlib.suppress(AppError, InspectorError):
+            return frozenset(record.pid for record in self.app.processes if record.role == "cluster-worker")
+        return frozenset()
 
     def watch_load(self, generator: LoadGenerator) -> None:
         """Count what ``generator`` sends from now on as the work of this window; ``load_generator`` does so itself."""
@@ -360,8 +373,8 @@ class MemoryMonitor:
 
     @property
     def gc_dropped(self) -> int:
-        """Collections that came faster than they were read, and are in no event."""
-        return self._sampler.gc_dropped if self._sampler is not None else 0
+        """Collections of the window that came faster than they were read, and are in no event."""
+        return self._sampler.gc_dropped - self._first_gc_dropped if self._sampler is not None else 0
 
     @property
     def app_died(self) -> bool:
@@ -386,8 +399,7 @@ class MemoryMonitor:
     @property
     def workers_ended(self) -> bool:
         """Whether a cluster worker was among them: a part of the app itself was restarted."""
-        workers = {process.pid for process in self._app_info.processes if process.role == "cluster-worker"}
-        return not workers.isdisjoint(self._ended_pids)
+        return not self._window_workers.isdisjoint(self._ended_pids)
 
     @property
     def _ended_pids(self) -> set[int]:
@@ -506,7 +518,7 @@ class MemoryMonitor:
         try:
             self.app.check()
             began = sampler.now_s
-            with self._stages.within("settle"), sampler.quiet() as self._gc_events_before:
+            with self._stages.within("settle"), sampler.quiet():
                 memory = settle_app(self.app)
             self._phases.append(Phase(name="settle", start_s=began, end_s=sampler.now_s))
         except AppError as error:
@@ -549,6 +561,10 @@ class MemoryMonitor:
         result = self.record("monitor", tool="monitor")
         found = environment.describe(node_version=result.app.node_version, v8_version=result.app.v8_version)
         store.write_document(path, results.make_document([result], found, store.now_text()))
+
+
+def _main_heap(memory: SettledMemory) -> float:
+    return memory.heap_used_bytes
 
 
 def describe_app(app: NodeApp) -> AppInfo:

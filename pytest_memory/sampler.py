@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -42,11 +43,10 @@ _GC_KINDS: dict[int, GcKind] = {
 }
 _INSTALL_TIMEOUT_S = 5.0
 _REFRESH_S = 1.0  # how often new processes of the app are looked for
-_MAX_TURN_S = 30.0
-"""An app that works on at the end of a window is waited for as long as the settled reading would wait."""
+_MAX_PAUSE_S = 5.0
+"""What an app that works on has not answered by then it answers while it is settled, which waits for the same turn."""
 
-_TURNS = "new Promise((done) => setImmediate(() => setImmediate(done)))"
-"""Node hands collections to observers by an immediate: after two turns of its loop all that happened are in."""
+_REINSTALL_S = 10.0  # how often what did not take the probe is asked again: each time may cost the finder seconds
 _READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
 
 
@@ -81,7 +81,9 @@ class Sampler:
     """Samples an app at a fixed interval from a thread of its own until stopped.
 
     ``samples`` and ``gc_events`` grow in time order; ``missed`` counts ticks that were skipped because the one
-    before took too long.  Times are seconds since ``start()``."""
+    before took too long, ``gc_dropped`` collections that are in no event.  Both as they were when the app was last
+    left in peace are ``gc_events_before_pause`` and ``gc_dropped_before_pause``.  Times are seconds since
+    ``start()``."""
 
     def __init__(
         self,
@@ -97,7 +99,9 @@ class Sampler:
         self._clock = clock
         self._watches: dict[int, _Watch] = {}
         self._stop = threading.Event()
+        self._token = uuid.uuid4().hex
         self._quiet = threading.Event()
+        self._depth = 0
         self._reading = threading.Lock()
         self._pausing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -109,6 +113,8 @@ class Sampler:
         self.gc_events: list[GcEvent] = []
         self.missed = 0
         self.gc_dropped = 0
+        self.gc_events_before_pause = 0
+        self.gc_dropped_before_pause = 0
         self.callback_error: BaseException | None = None
 
     @property
@@ -118,8 +124,9 @@ class Sampler:
 
     @property
     def gc_observed(self) -> bool:
-        """True when at least one isolate reports its collections."""
-        return any(watch.probed for watch in self._watches.values())
+        """True when every Node process that can be asked reports its collections, and there is one."""
+        watches = tuple(self._watches.values())
+        return any(watch.probed for watch in watches) and not any(watch.is_deaf for watch in watches)
 
     def start(self) -> None:
         """Install the probes, take the first sample, and go on in the background."""
@@ -136,56 +143,60 @@ class Sampler:
         if self._thread is None:
             return
         self._stop.set()
-        self._thread.join(timeout=2 * MAX_ANSWER_S + self._interval_s + 5.0)
+        if self._thread is not threading.current_thread():  # stopped by a callback
+            self._thread.join(timeout=2 * MAX_ANSWER_S + self._interval_s + 5.0)
         self._thread = None
         if self._finder is not None:
             self._finder.join(timeout=MAX_ANSWER_S)
             if not self._finder.is_alive() and self.now_s - self._found_at >= _REFRESH_S:
                 self._find_processes()
-        self._let_loops_turn(MAX_ANSWER_S)
+        self._ask_all(_Watch.await_turn, MAX_ANSWER_S)  # what never yielded has not told of its collections yet
         self._tick(self.now_s)
-        for watch in self._watches.values():
-            watch.remove_probe(self)
+        with self._pausing:
+            for watch in self._watches.values():
+                watch.remove_probe(self)
 
     @contextlib.contextmanager
-    def quiet(self) -> Iterator[int]:
+    def quiet(self) -> Iterator[None]:
         """Leave the app's heap alone (only the operating system is asked): for settled readings.
 
-        Collections inside are our own and in no event.  Yields how many of ``gc_events`` came before; the order of
-        commands on the connection says so, for two clocks could not: what our clock says of the app's is wrong by
-        half a round trip, and under load that is more than there is between its collections and ours."""
+        Collections inside are our own and in no event.  Which events came before is known at the end, by the order of
+        commands on the connection.  Two clocks could not tell: the app's is known to half a round trip, and under load
+        that is more than there is between its collections and ours.  May be nested."""
         with self._pausing:
+            self._depth += 1
+            outermost = self._depth == 1
             self._quiet.set()
-        with self._reading:
-            pass  # a reading under way: its garbage must not fall into the settling
-        self._let_loops_turn(_MAX_TURN_S)
-        self._pause_probes()
         try:
-            yield len(self.gc_events)
+            if outermost:
+                with self._reading:
+                    pass  # a reading under way: its garbage must not fall into the settling
+                self._ask_all(_Watch.pause_probe, _MAX_PAUSE_S)
+            yield
         finally:
-            with self._pausing:
-                for watch in self._watches.values():
+            self._end_quiet()
+
+    def _end_quiet(self) -> None:
+        with self._pausing:
+            watches = tuple(self._watches.values())
+            for watch in watches:
+                watch.take_open_answers(self, 0.0)
+            self.gc_events_before_pause = len(self.gc_events)
+            self.gc_dropped_before_pause = self.gc_dropped
+            self._depth -= 1
+            if self._depth == 0:
+                for watch in watches:
                     watch.resume_probe()
                 self._quiet.clear()
 
-    def _let_loops_turn(self, timeout_s: float) -> None:
-        """Collections of work that never yielded reach the probes before anything else is asked of the apps."""
-        turning = [watch.let_loop_turn() for watch in tuple(self._watches.values())]
-        deadline = self._clock() + timeout_s
-        for future in turning:
-            if future is not None:
-                with contextlib.suppress(FutureTimeout, InspectorError):  # a blocked loop: it has had its chance
-                    future.result(max(0.0, deadline - self._clock()))
-
-    def _pause_probes(self) -> None:
+    def _ask_all(self, ask: Callable[[_Watch], None], timeout_s: float) -> None:
+        """Ask all at once, then wait for all: one that works on does not delay the others."""
         watches = tuple(self._watches.values())
         for watch in watches:
-            watch.take_late_answer(self)
-        asked = [(watch, watch.pause_probe()) for watch in watches]
-        deadline = self._clock() + MAX_ANSWER_S
-        for watch, future in asked:
-            if future is not None:
-                watch.collect(_Draft(), future, max(0.0, deadline - self._clock()), self)
+            ask(watch)
+        deadline = self._clock() + timeout_s
+        for watch in watches:
+            watch.take_open_answers(self, max(0.0, deadline - self._clock()))
 
     def _run(self) -> None:
         tick = 1
@@ -232,21 +243,33 @@ class Sampler:
     def _find_processes(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Watch what belongs to the app now: at once by what the system knows, then through inspectors."""
         self._found_at = self.now_s
-        pids = find_measured(self._app)
-        known = self._watches
-        self._watches = {pid: known.get(pid) or _Watch(pid, None) for pid in pids}
+        try:
+            pids = find_measured(self._app)
+        except (AppError, InspectorError):
+            return  # it is ending or being restarted: the next look finds it, or somebody says that it died
+        self._forget_others(pids)
         for pid in pids:
             inspector = find_inspector(self._app, pid)
             if is_over():
                 return  # a process answered when nobody sampled any more: nothing is put into it
-            if inspector is not None and inspector is not self._watches[pid].inspector:
-                self._begin_watching(_Watch(pid, inspector))
+            if inspector is not None and self._watches[pid].wants_probe(inspector):
+                self._begin_watching(_Watch(pid, inspector, self._token), is_over)
 
-    def _begin_watching(self, watch: _Watch) -> None:
+    def _forget_others(self, pids: Sequence[int]) -> None:
+        known = self._watches
+        for pid, watch in known.items():
+            if pid not in pids and watch.has_open_answers:
+                self.gc_dropped += 1  # it ended with a question unanswered: what it would have told is not known
+        self._watches = {pid: known.get(pid) or _Watch(pid, None, self._token) for pid in pids}
+
+    def _begin_watching(self, watch: _Watch, is_over: Callable[[], bool] = lambda: False) -> None:
         """Its probe begins paused, and stays so while a settled reading is taken."""
         with self._pausing:
+            if is_over():
+                watch.remove_probe(self)
+                return
             self._watches = {**self._watches, watch.pid: watch}
-            if not self._quiet.is_set():
+            if self._depth == 0:
                 watch.resume_probe()
 
     def _keep(self, watch: _Watch, draft: _Draft, t_s: float, late_s: float) -> None:
@@ -278,15 +301,18 @@ class _Draft:
 class _Watch:
     """One process under observation: its psutil handle, its probe, the offset between its clock and ours."""
 
-    def __init__(self, pid: int, inspector: InspectorClient | None) -> None:
+    def __init__(self, pid: int, inspector: InspectorClient | None, token: str) -> None:
         self.pid = pid
         self.inspector = inspector
         self.probed = False
+        self._token = token
         self._offset_s: float | None = None
         self._best_round_trip_s = float("inf")
         self._asked_at = 0.0
         self._arrived_at = 0.0
-        self._late: Future[dict[str, Any]] | None = None
+        self._open: list[Future[dict[str, Any]]] = []  # questions, and pauses, not answered yet
+        self._timed: Future[dict[str, Any]] | None = None
+        self._pauses = 0
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.Error:
@@ -294,51 +320,71 @@ class _Watch:
         self._install()
 
     def _install(self) -> None:
+        self._installed_at = time.monotonic()
         if self.inspector is None or self.inspector.closed:
             return
         try:
-            self.probed = bool(self.inspector.evaluate(probe_source(), timeout_s=_INSTALL_TIMEOUT_S))
+            installed = self.inspector.evaluate(f"{probe_source()}('{self._token}')", timeout_s=_INSTALL_TIMEOUT_S)
         except InspectorError:
-            self.probed = False  # a blocked or dying app: samples then hold what the system knows
+            installed = False  # a blocked or dying app: samples then hold what the system knows
+        self.probed = bool(installed)
+
+    def wants_probe(self, inspector: InspectorClient) -> bool:
+        """Whether this process is to be asked for the first time, through a new connection, or once more."""
+        if inspector is not self.inspector:
+            return True
+        return not self.probed and time.monotonic() - self._installed_at >= _REINSTALL_S
+
+    @property
+    def is_deaf(self) -> bool:
+        """A Node process that did not take the probe."""
+        return self.inspector is not None and not self.probed
+
+    @property
+    def has_open_answers(self) -> bool:
+        return bool(self._open)
 
     def resume_probe(self) -> None:
         """Without waiting for the answer: commands of one connection are carried out in their order."""
-        if self.probed and self.inspector is not None and not self.inspector.closed:
-            with contextlib.suppress(InspectorError):  # it may end at any moment
-                self.inspector.submit("Runtime.evaluate", {"expression": f"{PROBE}?.resume()", "silent": True})
+        self._submit(f"resume('{self._token}', {self._pauses})")
 
-    def pause_probe(self) -> Future[dict[str, Any]] | None:
-        """Ask for the last reading before the pause."""
-        return self._ask_probe("pause()")
+    def pause_probe(self) -> None:
+        """Ask for the last reading before the pause; `take_open_answers` has it."""
+        self._pauses += 1
+        self._leave_open(self._submit(f"pause('{self._token}', {self._pauses})", await_promise=True))
 
-    def _ask_probe(self, call: str) -> Future[dict[str, Any]] | None:
-        """Send a question; no waiting.  None when there is nobody to ask."""
+    def await_turn(self) -> None:
+        self._leave_open(self._submit("turned()", await_promise=True))
+
+    def remove_probe(self, sampler: Sampler) -> None:
+        self._leave_open(self._submit(f"remove('{self._token}')"))
+        self.take_open_answers(sampler, MAX_ANSWER_S)
+
+    def _leave_open(self, asked: Future[dict[str, Any]] | None) -> None:
+        if asked is not None:
+            self._open.append(asked)
+
+    def take_open_answers(self, sampler: Sampler, timeout_s: float) -> None:
+        """Keep the collections in answers that have not been looked at, waiting for them at most so long."""
+        deadline = time.monotonic() + timeout_s
+        for future in tuple(self._open):
+            self.collect(_Draft(), future, max(0.0, deadline - time.monotonic()), sampler)
+
+    def _submit(self, call: str, *, await_promise: bool = False) -> Future[dict[str, Any]] | None:
+        """Send a command to the probe; no waiting.  None when there is nobody to ask."""
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
+        command = {
+            "expression": f"{PROBE}?.{call}",
+            "awaitPromise": await_promise,
+            "returnByValue": True,
+            "silent": True,
+        }
         try:
-            self._asked_at = time.monotonic()
-            asked = inspector.submit(
-                "Runtime.evaluate", {"expression": f"{PROBE}?.{call}", "returnByValue": True, "silent": True}
-            )
+            return inspector.submit("Runtime.evaluate", command)
         except InspectorError:
             return None  # it has ended since it was looked at
-        asked.add_done_callback(self._note_arrival)
-        return asked
-
-    def let_loop_turn(self) -> Future[dict[str, Any]] | None:
-        if not self.probed or self.inspector is None or self.inspector.closed:
-            return None
-        with contextlib.suppress(InspectorError):
-            return self.inspector.submit(
-                "Runtime.evaluate", {"expression": _TURNS, "awaitPromise": True, "returnByValue": True, "silent": True}
-            )
-        return None
-
-    def remove_probe(self, sampler: Sampler) -> None:
-        future = self._ask_probe("remove()")
-        if future is not None:
-            self.collect(_Draft(), future, MAX_ANSWER_S, sampler)
 
     def read_system(self, full: bool) -> _Draft | None:
         """What the operating system knows, or None when the process is gone."""
@@ -372,43 +418,45 @@ class _Watch:
         draft.values["pss_bytes"] = getattr(info, "pss", None)
 
     def request(self, full: bool) -> Future[dict[str, Any]] | None:
-        """Send the question; no waiting.  A question still unanswered is not asked again."""
+        """Send the question; no waiting.  While one is unanswered no other is asked."""
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
-        if self._late is not None:
-            return self._late  # asked while the loop was blocked; its answer holds the collections since then
+        if self._open:
+            return self._open[0]  # asked while the loop was blocked; its answer holds the collections since then
         if full:
             # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
             # each time, for it costs the app as much as the look itself.
             with contextlib.suppress(InspectorError):
                 inspector.submit("Runtime.discardConsoleEntries")
-        return self._ask_probe(f"read({'true' if full else 'false'})")
-
-    def take_late_answer(self, sampler: Sampler) -> None:
-        """Before another question: what was asked while the loop was blocked has been answered once it has turned."""
-        if self._late is not None:
-            self.collect(_Draft(), self._late, 0.0, sampler)
+        self._asked_at = time.monotonic()
+        asked = self._submit(f"read('{self._token}', {'true' if full else 'false'})")
+        if asked is not None:
+            self._timed = asked
+            asked.add_done_callback(self._note_arrival)
+        return asked
 
     def _note_arrival(self, _answered: Future[dict[str, Any]]) -> None:
         self._arrived_at = time.monotonic()
 
     def collect(self, draft: _Draft, future: Future[dict[str, Any]], timeout_s: float, sampler: Sampler) -> None:
         """Wait for the answer and fill the draft; too late means the event loop is blocked."""
-        self._late = None
         try:
             answer = future.result(timeout_s)
         except FutureTimeout:
             draft.blocked = True
-            self._late = future
+            if future not in self._open:
+                self._open.append(future)
             return
         except InspectorError:
-            return
+            answer = {"exceptionDetails": None}
+        if future in self._open:
+            self._open.remove(future)
         reading = answer.get("result", {}).get("value")
-        if not isinstance(reading, list) or len(reading) < _READING_FIELDS:
-            self.probed = False  # a restarted isolate: the next refresh sees a new process
-            return
-        self._fill(draft, reading, sampler)
+        if isinstance(reading, list) and len(reading) >= _READING_FIELDS:
+            self._fill(draft, reading, sampler, timed=future is self._timed)
+        elif "value" not in answer.get("result", {}) and "exceptionDetails" not in answer:
+            self.probed = False  # a restarted isolate: the probe is no more
 
     def read_workers(self, draft: _Draft, timeout_s: float) -> None:
         """The sum of the heaps of the process's worker threads, where it has any."""
@@ -423,7 +471,7 @@ class _Watch:
         if answers:
             draft.values["worker_heap_used_bytes"] = sum(int(answer["usedSize"]) for answer in answers)
 
-    def _fill(self, draft: _Draft, reading: list[float], sampler: Sampler) -> None:
+    def _fill(self, draft: _Draft, reading: list[float], sampler: Sampler, *, timed: bool) -> None:
         now_ms, used, total, external, buffers, delay_ms, handles, dropped = reading[:_READING_FIELDS]
         draft.values.update(
             heap_used_bytes=int(used),
@@ -434,7 +482,7 @@ class _Watch:
             handles=int(handles) if handles >= 0 else None,
         )
         sampler.gc_dropped += int(dropped)
-        offset_s = self._match_clocks(now_ms)
+        offset_s = self._match_clocks(now_ms) if timed or self._offset_s is None else self._offset_s
         events = reading[_READING_FIELDS:]
         for at in range(0, len(events) - 2, 3):
             start_ms, duration_ms, kind = events[at : at + 3]

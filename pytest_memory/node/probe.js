@@ -1,92 +1,149 @@
-// The probe: installed once into each measured isolate by Runtime.evaluate, read once a sample.
+// The probe: a function installed into each measured isolate by Runtime.evaluate and called with a reader's token.
 //
-// It allocates everything it will ever need up front, so that being measured does not grow the heap: GC events go
+// Every sampler that watches the isolate is a reader of its own (the fixture's, one the test made, a command beside
+// them): what one reads is not taken from the others, and while one of them settles the heap all are silent.  The probe
+// allocates everything it will ever need up front, so that being measured does not grow the heap: GC events go
 // into a ring of doubles, and a reading is a flat array of numbers.  `require` exists only while this expression
 // runs (includeCommandLineAPI), hence everything is captured here.
-(() => {
+((token) => {
   'use strict';
   const KEY = Symbol.for('pytest-memory.probe');
-  if (globalThis[KEY]) return true;
+  if (globalThis[KEY]) return globalThis[KEY].join(token);
   const { PerformanceObserver, monitorEventLoopDelay, performance } = require('perf_hooks');
+  const { setImmediate } = require('timers'); // not the global one, which tests replace
   const CAPACITY = 4096; // GC events between two readings; more than a second of nothing but scavenges
-  const ring = new Float64Array(CAPACITY * 3);
-  let held = 0;
-  let dropped = 0;
+  const RESOLUTION_MS = 20;
+  const LONGEST_PAUSE_MS = 300_000; // a reader that was killed while it settled does not silence the others for ever
+  const readers = new Map();
+  const pauses = new Map(); // token -> when it paused
+  let watching = false;
+
   const keep = (entries) => {
     for (const entry of entries) {
-      if (held === CAPACITY) { dropped += 1; continue; }
-      const at = held * 3;
-      ring[at] = entry.startTime;
-      ring[at + 1] = entry.duration;
-      ring[at + 2] = entry.detail ? entry.detail.kind : entry.kind;
-      held += 1;
+      const kind = entry.detail ? entry.detail.kind : entry.kind;
+      for (const reader of readers.values()) {
+        if (!reader.listens) continue;
+        if (reader.held === CAPACITY) { reader.dropped += 1; continue; }
+        const at = reader.held * 3;
+        reader.ring[at] = entry.startTime;
+        reader.ring[at + 1] = entry.duration;
+        reader.ring[at + 2] = kind;
+        reader.held += 1;
+      }
     }
   };
   const observer = new PerformanceObserver((list) => keep(list.getEntries()));
   // The event loop's delay since the last reading.  A histogram forgets its last tick when it is reset: one alone would
   // lose the delay under way at each reading, and at short intervals never hold one.  Of two, the one that has run
   // for longer tells a delay that spans readings, by a maximum that rises; the other what came since it was reset.
-  const RESOLUTION_MS = 20;
-  let older = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  let younger = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  let seen = 0; // the maximum of `older` at the last reading
-  const worstDelay = () => {
+  const worstDelay = (reader) => {
+    const { older, younger } = reader;
     const sure = younger.count > 0;
-    let worst = older.count > 0 && older.max > seen ? older.max : -1;
+    let worst = older.count > 0 && older.max > reader.seen ? older.max : -1;
     if (sure && younger.max > worst) worst = younger.max;
     if (sure) {
-      const swapped = older;
-      older = younger;
-      younger = swapped;
-      younger.reset();
+      reader.older = younger;
+      reader.younger = older;
+      older.reset();
     }
-    seen = older.count > 0 ? older.max : 0;
+    reader.seen = reader.older.count > 0 ? reader.older.max : 0;
     return worst < 0 ? -1 : Math.max(0, worst / 1e6 - RESOLUTION_MS);
+  };
+  // Observers' entries and the histograms' timers keep a heap moving, and collections while it is settled are not the
+  // app's: nothing runs while anybody has paused, or nobody listens.
+  const update = () => {
+    const now = performance.now();
+    for (const [who, since] of pauses) if (now - since > LONGEST_PAUSE_MS) pauses.delete(who);
+    const listening = [...readers.values()].filter((reader) => reader.listens);
+    const wanted = pauses.size === 0 && listening.length > 0;
+    if (watching && !wanted) {
+      keep(observer.takeRecords()); // what has not been delivered yet would be lost
+      observer.disconnect();
+    }
+    if (!watching && wanted) observer.observe({ entryTypes: ['gc'] });
+    watching = wanted;
+    for (const reader of readers.values()) {
+      const measures = wanted && reader.listens;
+      if (measures === reader.measures) continue;
+      reader.measures = measures;
+      for (const histogram of [reader.older, reader.younger]) {
+        if (measures) { histogram.enable(); continue; }
+        histogram.disable();
+        histogram.reset();
+      }
+      reader.seen = 0;
+    }
   };
   const activeResources = process.getActiveResourcesInfo ? process.getActiveResourcesInfo.bind(process) : null;
   const memoryUsage = process.memoryUsage;
-  let paused = true;
+  // -> [now_ms, heapUsed, heapTotal, external, arrayBuffers, loop delay max in ms or -1, handles or -1,
+  //     gc events dropped, then (start_ms, duration_ms, kind) of each GC event since the last reading]
+  const take = (reader, withHandles) => {
+    const usage = memoryUsage();
+    const worst = worstDelay(reader);
+    const out = [performance.now(), usage.heapUsed, usage.heapTotal, usage.external, usage.arrayBuffers, worst,
+      withHandles && activeResources ? activeResources().length : -1, reader.dropped];
+    for (let at = 0; at < reader.held * 3; at += 1) out.push(reader.ring[at]);
+    reader.held = 0;
+    reader.dropped = 0;
+    return out;
+  };
   const probe = {
-    // -> [now_ms, heapUsed, heapTotal, external, arrayBuffers, loop delay max in ms or -1, handles or -1,
-    //     gc events dropped, then (start_ms, duration_ms, kind) of each GC event since the last reading]
-    read(withHandles) {
-      const usage = memoryUsage();
-      const worst = worstDelay();
-      const out = [performance.now(), usage.heapUsed, usage.heapTotal, usage.external, usage.arrayBuffers, worst,
-        withHandles && activeResources ? activeResources().length : -1, dropped];
-      for (let at = 0; at < held * 3; at += 1) out.push(ring[at]);
-      held = 0;
-      dropped = 0;
-      return out;
-    },
-    // Installed paused, and paused while a settled reading is taken: the observer's entries and the histogram's timer
-    // would keep the heap moving, and the collections are ours.
-    resume() {
-      if (!paused) return;
-      paused = false;
-      observer.observe({ entryTypes: ['gc'] });
-      older.enable();
-      younger.enable();
-    },
-    // -> a last reading: every collection before the pause is in it or in one before, none of those after it.
-    pause() {
-      if (!paused) {
-        paused = true;
-        keep(observer.takeRecords()); // what has not been delivered yet would be lost
-        observer.disconnect();
-        for (const histogram of [older, younger]) {
-          histogram.disable();
-          histogram.reset();
-        }
-        seen = 0;
+    // A reader begins deaf: it hears from its first `resume` on.
+    join(who) {
+      if (!readers.has(who)) {
+        readers.set(who, {
+          ring: new Float64Array(CAPACITY * 3), held: 0, dropped: 0, listens: false, measures: false, seen: 0, resumed: 0,
+          older: monitorEventLoopDelay({ resolution: RESOLUTION_MS }),
+          younger: monitorEventLoopDelay({ resolution: RESOLUTION_MS }),
+        });
       }
-      return probe.read(false);
+      return true;
     },
-    remove() {
-      delete globalThis[KEY];
-      return probe.pause();
+    // -> a reading; null while another settles the heap, for a reading leaves garbage; undefined for a stranger.
+    read(who, withHandles) {
+      const reader = readers.get(who);
+      if (!reader) return undefined;
+      if (pauses.size > 0) update();
+      return pauses.size > 0 && !pauses.has(who) ? null : take(reader, withHandles);
+    },
+    // Node hands collections to observers by an immediate: after two turns of its loop all that happened are in.
+    turned() {
+      return new Promise((done) => setImmediate(() => setImmediate(() => done(null))));
+    },
+    // -> a promise of a last reading: every collection before the pause is in it or in one before, none of those after.
+    // A pause that comes only after its end (the loop was blocked) is none.
+    pause(who, number) {
+      return probe.turned().then(() => {
+        const reader = readers.get(who);
+        if (!reader) return undefined;
+        if (number > reader.resumed) {
+          pauses.set(who, performance.now());
+          update();
+        }
+        return take(reader, false);
+      });
+    },
+    resume(who, number) {
+      const reader = readers.get(who);
+      if (!reader) return;
+      reader.listens = true;
+      reader.resumed = Math.max(reader.resumed, number);
+      pauses.delete(who);
+      update();
+    },
+    remove(who) {
+      if (watching) keep(observer.takeRecords());
+      const reader = readers.get(who);
+      const last = reader && take(reader, false);
+      pauses.delete(who);
+      if (reader) reader.listens = false;
+      update();
+      readers.delete(who);
+      if (readers.size === 0) delete globalThis[KEY];
+      return last;
     },
   };
   Object.defineProperty(globalThis, KEY, { value: probe, configurable: true });
-  return true;
-})()
+  return probe.join(token);
+})

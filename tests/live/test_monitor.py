@@ -129,6 +129,29 @@ def test_collections_before_the_window_are_nothing_to_its_limits(make_spec: Make
     assert [event.kind for event in monitor.window_gc_events].count("mark-compact") == 1
 
 
+def test_collections_of_work_that_never_yields_come_before_the_window_that_begins_behind_it(
+    make_spec: MakeSpec,
+) -> None:
+    work = "setImmediate(() => { const end = Date.now() + 6500; while (Date.now() < end) gc(); }); 0"
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app, MemoryMonitor(app) as monitor:
+        app.evaluate(work)
+        monitor.rebase()
+    assert [event.kind for event in monitor.gc_events].count("mark-compact") >= 10
+    assert not [event for event in monitor.window_gc_events if event.kind == "mark-compact"]
+
+
+def test_two_monitors_of_one_app_see_the_same_collections(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app, MemoryMonitor(app) as patient:
+        with MemoryMonitor(app, interval=0.05) as curious:
+            app.evaluate("gc(); 0")
+            assert wait_until(lambda: curious.gc_events)
+            app.evaluate("gc(); 0")
+        app.evaluate("gc(); 0")
+        assert wait_until(lambda: patient.samples[-1].heap_used_bytes is not None)
+    assert [event.kind for event in curious.window_gc_events].count("mark-compact") == 2
+    assert [event.kind for event in patient.window_gc_events].count("mark-compact") == 3
+
+
 def test_a_callback_can_be_given_while_the_monitor_runs(make_spec: MakeSpec) -> None:
     seen: list[int] = []
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.05) as monitor:
@@ -275,3 +298,23 @@ def test_collections_of_a_snapshot_are_not_the_apps(make_spec: MakeSpec, tmp_pat
             camera.take_file()
         app.evaluate("gc(); 0")
     assert [event.kind for event in monitor.window_gc_events].count("mark-compact") == 2
+
+
+def test_a_worker_thread_that_ends_does_not_hide_what_the_main_thread_keeps(make_spec: MakeSpec) -> None:
+    begin = """new Promise((ready) => {
+      const { Worker } = require('worker_threads');
+      const hold = 'globalThis.held = Array.from({ length: 2e6 }, (_, i) => i + 0.5);';
+      const wait = "require('worker_threads').parentPort.on('message', () => process.exit());";
+      globalThis.thread = new Worker(hold + wait, { eval: true });
+      globalThis.thread.once('online', () => setTimeout(ready, 500));
+    })"""
+    with NodeApp.start(make_spec("grower.js")) as app:
+        app.inspector.evaluate(begin, await_promise=True)
+        with MemoryMonitor(app) as monitor:
+            assert monitor.start_memory is not None
+            assert monitor.start_memory.worker_heap_used_bytes > 2 * KEPT_BYTES
+            app.client.get("/grow", params={"bytes": KEPT_BYTES})
+            app.inspector.evaluate(
+                "new Promise((done) => { thread.once('exit', done); thread.postMessage('end') })", await_promise=True
+            )
+    assert monitor.growth["heap_used"].amount == pytest.approx(KEPT_BYTES, rel=0.2)

@@ -19,9 +19,10 @@ class Inspector:
 
     def __init__(self) -> None:
         self.asked: list[Future[dict[str, Any]]] = []
+        self.takes_probe = True
 
     def evaluate(self, *args: object, **options: object) -> bool:
-        return True
+        return self.takes_probe
 
     def submit(self, method: str, params: object = None) -> Future[dict[str, Any]]:
         self.asked.append(Future())
@@ -30,7 +31,7 @@ class Inspector:
 
 def test_a_late_answer_is_timed_by_its_arrival_not_by_when_it_is_looked_at() -> None:
     inspector = Inspector()
-    watch = _Watch(1, cast(InspectorClient, inspector))
+    watch = _Watch(1, cast(InspectorClient, inspector), "me")
     future = watch.request(full=False)
     assert future is not None
     draft = _Draft()
@@ -45,7 +46,7 @@ def test_a_late_answer_is_timed_by_its_arrival_not_by_when_it_is_looked_at() -> 
 
 
 def test_who_is_woken_before_the_arrival_is_noted_takes_the_time_as_it_is() -> None:
-    watch = _Watch(1, cast(InspectorClient, Inspector()))
+    watch = _Watch(1, cast(InspectorClient, Inspector()), "me")
     assert watch.request(full=False) is not None
     before = time.monotonic()
     assert before - 0.1 <= watch._match_clocks(0.0) <= time.monotonic()
@@ -67,14 +68,14 @@ class Obedient(Inspector):
     def submit(self, method: str, params: Any = None) -> Future[dict[str, Any]]:
         future = super().submit(method, params)
         expression = (params or {}).get("expression", "")
-        self.verbs.extend(verb for verb in ("pause", "resume", "read", "setImmediate") if f"{verb}(" in expression)
+        self.verbs.extend(verb for verb in ("pause", "resume", "read") if f"{verb}(" in expression)
         asks = "pause(" in expression or "read(" in expression
         future.set_result(self.readings.pop(0) if asks and self.readings else {})
         return future
 
 
 def watch_of(sampler: Sampler, inspector: Inspector) -> _Watch:
-    watch = _Watch(1, cast(InspectorClient, inspector))
+    watch = _Watch(1, cast(InspectorClient, inspector), "me")
     sampler._begin_watching(watch)
     return watch
 
@@ -83,8 +84,10 @@ def watch_of(sampler: Sampler, inspector: Inspector) -> _Watch:
 def test_what_the_pause_brings_came_before_whatever_the_apps_clock_says(at_ms: float) -> None:
     sampler = Sampler(cast(Any, None))
     watch = watch_of(sampler, Obedient(answer(at_ms, 5.0, 4.0), answer(at_ms, 7.0, 4.0)))
-    with sampler.quiet() as before:
-        assert before == 1
+    with sampler.quiet():
+        pass
+    before = sampler.gc_events_before_pause
+    assert before == 1
     future = watch.request(full=False)
     assert future is not None
     watch.collect(_Draft(), future, 0.0, sampler)
@@ -100,9 +103,96 @@ def test_a_question_still_open_is_answered_before_the_pause() -> None:
     watch.collect(_Draft(), future, 0.0, sampler)  # the loop is blocked
     future.set_result(answer(1.0, 3.0, 1.0))
     watch.inspector = cast(InspectorClient, Obedient(answer(2.0, 5.0, 1.0)))
-    with sampler.quiet() as before:
+    with sampler.quiet():
         assert [event.duration_s for event in sampler.gc_events] == [0.003, 0.005]
-        assert before == 2
+    assert sampler.gc_events_before_pause == 2
+
+
+def test_a_pause_that_is_answered_while_the_app_is_settled_still_tells_of_what_came_before(monkeypatch: Any) -> None:
+    monkeypatch.setattr("pytest_memory.sampler._MAX_PAUSE_S", 0.01)
+    sampler = Sampler(cast(Any, None))
+    inspector = Inspector()
+    watch_of(sampler, inspector)
+    with sampler.quiet():
+        assert not sampler.gc_events
+        inspector.asked[-1].set_result(answer(1.0, 9.0, 4.0))
+    assert [event.duration_s for event in sampler.gc_events] == [0.009]
+    assert sampler.gc_events_before_pause == 1
+
+
+def test_quiet_within_quiet_is_quiet_until_the_outer_one_ends() -> None:
+    sampler = Sampler(cast(Any, None))
+    inspector = Obedient(answer())
+    watch_of(sampler, inspector)
+    with sampler.quiet():
+        with sampler.quiet():
+            pass
+        assert inspector.verbs == ["resume", "pause"]
+    assert inspector.verbs == ["resume", "pause", "resume"]
+
+
+def test_an_interrupt_while_waiting_for_the_pause_does_not_leave_the_sampler_deaf(monkeypatch: Any) -> None:
+    sampler = Sampler(cast(Any, None))
+    inspector = Obedient()
+    watch_of(sampler, inspector)
+    monkeypatch.setattr(sampler, "_ask_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt), sampler.quiet():
+        pass
+    assert inspector.verbs == ["resume", "resume"]
+    assert not sampler._quiet.is_set()
+
+
+def test_what_another_settles_is_a_sample_without_a_heap_not_the_end_of_the_probe() -> None:
+    sampler = Sampler(cast(Any, None))
+    watch = watch_of(sampler, Obedient({"result": {"type": "object", "subtype": "null", "value": None}}))
+    future = watch.request(full=False)
+    assert future is not None
+    draft = _Draft()
+    watch.collect(draft, future, 0.0, sampler)
+    assert watch.probed
+    assert not draft.values
+    assert not draft.blocked
+
+
+@pytest.mark.parametrize(
+    ("reply", "probed"),
+    [
+        ({"result": {"type": "undefined"}}, False),
+        ({"result": {"type": "object", "subtype": "error"}, "exceptionDetails": {"text": "EMFILE"}}, True),
+    ],
+)
+def test_a_reading_that_fails_once_is_asked_again_and_a_probe_that_is_gone_is_not(
+    reply: dict[str, Any], probed: bool
+) -> None:
+    sampler = Sampler(cast(Any, None))
+    watch = watch_of(sampler, Obedient(reply))
+    future = watch.request(full=False)
+    assert future is not None
+    watch.collect(_Draft(), future, 0.0, sampler)
+    assert watch.probed is probed
+
+
+def test_a_process_that_ends_without_its_last_answer_leaves_its_collections_unknown() -> None:
+    sampler = Sampler(cast(Any, None))
+    watch = watch_of(sampler, Inspector())
+    future = watch.request(full=False)
+    assert future is not None
+    watch.collect(_Draft(), future, 0.0, sampler)
+    sampler._forget_others([])
+    assert sampler.gc_dropped == 1
+
+
+def test_who_did_not_take_the_probe_is_asked_again_later_and_until_then_collections_are_not_observed(
+    monkeypatch: Any,
+) -> None:
+    sampler = Sampler(cast(Any, None))
+    inspector = Inspector()
+    inspector.takes_probe = False
+    watch = watch_of(sampler, inspector)
+    assert not sampler.gc_observed
+    assert not watch.wants_probe(cast(InspectorClient, inspector))
+    monkeypatch.setattr("pytest_memory.sampler._REINSTALL_S", 0.0)
+    assert watch.wants_probe(cast(InspectorClient, inspector))
 
 
 def test_a_process_found_while_the_app_is_settled_is_not_watched_until_then() -> None:
@@ -111,7 +201,7 @@ def test_a_process_found_while_the_app_is_settled_is_not_watched_until_then() ->
     watch_of(sampler, found_before)
     assert found_before.verbs == ["resume"]
     with sampler.quiet():
-        sampler._begin_watching(_Watch(2, cast(InspectorClient, found_meanwhile)))
+        sampler._begin_watching(_Watch(2, cast(InspectorClient, found_meanwhile), "me"))
         assert found_meanwhile.verbs == []
-    assert found_before.verbs == ["resume", "setImmediate", "pause", "resume"]
+    assert found_before.verbs == ["resume", "pause", "resume"]
     assert found_meanwhile.verbs == ["resume"]
