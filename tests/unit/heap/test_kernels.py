@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,8 +53,10 @@ class Computed:
                 retainer,
             )  # fmt: skip
         assert sorted(front - back) == [1] * count, "every row is filled from both ends, exactly once"
-        self.dominator = np.empty(count, np.int32)
-        kernels.dominators(parent, first_retainer, retainer, state, scratch[0], self.dominator)
+        self.dominator, by_jumps = np.empty(count, np.int32), np.empty(count, np.int32)
+        for dominator, steps in ((self.dominator, 16 * count), (by_jumps, 0)):
+            kernels.dominators(parent, first_retainer, retainer, state, scratch[0], dominator, steps)
+        assert (self.dominator == by_jumps).all()
         self.size = np.array(sizes if sizes is not None else [1] * count, np.int64)
         self.retained = np.empty(count, np.int64)
         self.tree_order, self.tree_size = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -116,6 +120,20 @@ def test_a_chain_of_a_million_nodes_needs_no_recursion() -> None:
     assert computed.retained[0] == count
     assert computed.retained[count // 2] == count - count // 2
     assert computed.tree_order.tolist() == list(range(count))
+
+
+def test_a_long_list_of_what_a_table_holds_too_takes_no_steps_by_the_square() -> None:
+    """Each value is reached through its place in the list first, and everything above it would have to be passed."""
+    count = 300_000
+    places = [[1 + place + 1, 1 + count + place] for place in range(count)]  # the next one, its value
+    places[-1] = [1 + count + count - 1]
+    table = 1 + 2 * count
+    began = time.process_time()
+    computed = Computed([[1, table], *places, *([[]] * count), list(range(1 + count, table))])
+    assert time.process_time() - began < 60, "4.5e10 steps were taken one by one"
+    found = computed.dominators_by_ord()
+    assert {found[1 + count + place] for place in range(count)} == {0}
+    assert computed.retained[1] == count
 
 
 def test_a_star_of_many_nodes_is_flat() -> None:
