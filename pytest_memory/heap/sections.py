@@ -81,6 +81,8 @@ class Stretch:
     start: int
     stop: int
     first_row: int
+    last_row: int
+    """Behind the last."""
 
 
 class SectionReader:
@@ -283,7 +285,7 @@ class SectionReader:
                         stop = self.text.find(b",", stop, section.stop) + 1
                 else:
                     stop = section.stop
-            stretches.append(Stretch(start, stop, first_row))
+            stretches.append(Stretch(start, stop, first_row, row))
             start, first_row = stop, row
             if row == row_count:
                 break
@@ -324,12 +326,25 @@ class SectionReader:
                 self.fail(status, at, key)
             if count % width or (status == bytescan.DONE and at != part.stop):
                 self.fail(bytescan.NOT_A_SEPARATOR, at, key)
+            self._check_row(key, row + count // width, part, at, status)
             bad = sink.store(rows, count // width, row)
             if bad >= 0:
                 self._fail_value(key, block_start, part.stop, bad, width, int(numbers[bad]), row, sink)
             row += count // width
             if status == bytescan.DONE:
                 return
+
+    def _check_row(self, key: str, row: int, part: Stretch, at: int, status: int) -> None:
+        """Before rows are stored: kernels check no bounds, and the bytes may be others than those that were counted."""
+        if row == part.last_row or (row < part.last_row and status == bytescan.FULL):
+            return
+        raise SnapshotFormatError(
+            f"{self.name!r} has {row:,} rows of {key!r} up to byte {at:,}; {part.last_row:,} were counted there before",
+            slug="snapshot-changed",
+            byte_offset=at,
+            field=key,
+            hint="the file is being written to: take the snapshot again, or wait for it to finish",
+        )
 
     def _fail_value(
         self, key: str, start: int, stop: int, position: int, width: int, value: int, row: int, sink: Sink

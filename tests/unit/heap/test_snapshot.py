@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -312,6 +314,30 @@ def test_strings_are_found_by_their_bytes() -> None:
     strings = parse_snapshot(small().to_bytes()).strings
     assert strings[strings.find("App")] == "App"
     assert strings.find("Ap") == -1
+
+
+MORE_ROWS = (b"1099511627777", b"1,1,1,1,1,1,1")
+FEWER_ROWS = (b"9,1,1,0,1,0,", b" " * 12)
+
+
+@pytest.mark.parametrize(("then", "now"), [MORE_ROWS, FEWER_ROWS])
+def test_rows_that_were_not_counted_are_not_stored(tmp_path: Path, then: bytes, now: bytes) -> None:
+    """Another process writes to the file between counting its numbers and reading them."""
+    file = tmp_path / "a.heapsnapshot"
+    before = small().to_bytes()
+    file.write_bytes(before)
+
+    def rewrite(what: str, _share: float) -> None:
+        if what == "nodes":
+            with file.open("r+b") as stream:
+                stream.seek(before.index(then))
+                stream.write(now)
+
+    with file.open("rb") as stream:
+        text = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    with pytest.raises(SnapshotFormatError, match=r"rows of 'nodes' up to byte [\d,]+; 3 were counted") as caught:
+        parse_snapshot(text, progress=rewrite)
+    assert (caught.value.slug, caught.value.field) == ("snapshot-changed", "nodes")
 
 
 SMALL = small(newlines=True).to_bytes()
