@@ -6,11 +6,14 @@ cache) everything it has: what may take seconds happens at import, never in the 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 from numba.core.options import DefaultOptions
+
+from pytest_memory.errors import ConfigError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -22,6 +25,12 @@ if hasattr(DefaultOptions, "_nrt"):
     # No kernel allocates: without the code that counts references of arrays they compile in four fifths of the time.
     _OPTIONS["_nrt"] = False
 
+_CACHE_TROUBLE = (
+    *(OSError, RuntimeError),  # a full disk, a file of another user; no directory at all
+    *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError),  # a damaged file
+)
+"""What numba lets through of a cache that cannot be read or written, with what unpickling is documented to raise."""
+
 READ_ONLY_BYTES = "Array(uint8, 1, 'C', True)"
 """The bytes of a mapped file in a kernel's signature: nothing may write to them."""
 
@@ -30,17 +39,24 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
     """Compile a function for one signature of machine integers and C-contiguous arrays.
 
     numba chooses the cache directory: NUMBA_CACHE_DIR, else beside the module, else the user's cache.  Where
-    none of them can be written (a read-only container without a home) kernels are compiled in memory.
+    none of them can be written (a read-only container without a home), or what is there is damaged, kernels are
+    compiled in memory.
     """
 
     def compile_kernel(function: _Function) -> _Function:
+        if numba.config.DISABLE_JIT:
+            raise ConfigError(
+                "numba compiles nothing here (NUMBA_DISABLE_JIT is set); heap snapshots are analysed by compiled code",
+                hint="unset NUMBA_DISABLE_JIT for this run",
+            )
         try:
             dispatcher = numba.jit(signature, nopython=True, cache=True, **_OPTIONS)(function)
             if not dispatcher.stats.cache_hits:
                 compiled.append(function.__name__)
-        except RuntimeError as exc:
-            if "cannot cache" not in str(exc):
+        except _CACHE_TROUBLE as exc:
+            if isinstance(exc, RuntimeError) and "cannot cache" not in str(exc):
                 raise
+            # Whatever is wrong with the kernel itself, this raises again.
             dispatcher = numba.jit(signature, nopython=True, cache=False, **_OPTIONS)(function)
         return cast("_Function", dispatcher)
 
