@@ -6,6 +6,7 @@ cache) everything it has: what may take seconds happens at import, never in the 
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -14,6 +15,7 @@ import numba
 from numba.core.options import DefaultOptions
 
 from pytest_memory.errors import ConfigError
+from pytest_memory.heap import marks
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -41,6 +43,10 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
     numba chooses the cache directory: NUMBA_CACHE_DIR, else beside the module, else the user's cache.  Where
     none of them can be written (a read-only container without a home), or what is there is damaged, kernels are
     compiled in memory.
+
+    numba takes code from the cache when the kernel's module and bytecode are the same.  What else is compiled into it
+    must be told apart by the name of the file, which numba makes from the function's qualified name; so kernels may
+    import constants from heap.marks and nothing from elsewhere.
     """
 
     def compile_kernel(function: _Function) -> _Function:
@@ -49,6 +55,7 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
                 "numba compiles nothing here (NUMBA_DISABLE_JIT is set); heap snapshots are analysed by compiled code",
                 hint="unset NUMBA_DISABLE_JIT for this run",
             )
+        function.__qualname__ += f"_{_shared_digest()}"
         try:
             dispatcher = numba.jit(signature, nopython=True, cache=True, **_OPTIONS)(function)
             if not dispatcher.stats.cache_hits:
@@ -61,6 +68,12 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
         return cast("_Function", dispatcher)
 
     return compile_kernel
+
+
+def _shared_digest() -> str:
+    """Of what is compiled into kernels though it stands in no module of theirs."""
+    values = {name: value for name, value in vars(marks).items() if name.isupper()}
+    return hashlib.sha256(repr((sorted(values.items()), sorted(_OPTIONS.items()))).encode()).hexdigest()[:8]
 
 
 def inlined(function: _Function) -> _Function:

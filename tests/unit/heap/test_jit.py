@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_memory.heap import kernels_ready
 
 DEADLINE_S = 120.0
 KERNEL = """
@@ -41,6 +44,31 @@ def run(cache: Path, code: str, *words: str, **environment: str) -> subprocess.C
 
 def _path(directory: Path) -> str:
     return os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+UPGRADED = """
+import json, sys
+from pytest_memory.heap import marks
+marks.SHARED = int(sys.argv[1])
+from pytest_memory.heap import jit
+jit._OPTIONS["fastmath"] = sys.argv[2] == "fast"
+import probe
+print(json.dumps([probe.plus_shared(0), jit.compiled]))
+"""
+
+
+def test_code_of_other_marks_and_options_is_not_used(cache: Path) -> None:
+    """As after an upgrade that changes nothing in the kernel's own module."""
+
+    def upgraded(*words: str) -> Any:
+        done = run(cache, UPGRADED, *words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert upgraded("-2", "exact") == [-2, ["plus_shared"]]
+    assert upgraded("-7", "exact") == [-7, ["plus_shared"]]
+    assert upgraded("-7", "fast") == [-7, ["plus_shared"]]
+    assert upgraded("-2", "exact") == [-2, []], "what is known is loaded"
 
 
 DAMAGES = """
@@ -107,3 +135,14 @@ def test_numba_that_compiles_nothing_is_said(cache: Path) -> None:
     done = run(cache, code, NUMBA_DISABLE_JIT="1")
     assert "ConfigError[config]: numba compiles nothing here (NUMBA_DISABLE_JIT is set)" in done.stdout, done.stderr
     assert "hint: unset NUMBA_DISABLE_JIT" in done.stdout
+
+
+@pytest.mark.parametrize("module", kernels_ready.__all__)
+def test_nothing_is_compiled_in_that_the_cache_does_not_know(module: str) -> None:
+    file = getattr(kernels_ready, module).__file__
+    imported = [
+        node.module
+        for node in ast.walk(ast.parse(Path(file).read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_memory")
+    ]
+    assert set(imported) <= {"pytest_memory.heap.jit", "pytest_memory.heap.marks"}
