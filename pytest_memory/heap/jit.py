@@ -28,8 +28,14 @@ if hasattr(DefaultOptions, "_nrt"):
     _OPTIONS["_nrt"] = False
 
 _CACHE_TROUBLE = (
-    *(OSError, RuntimeError),  # a full disk, a file of another user; no directory at all
-    *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError),  # a damaged file
+    OSError,  # a full disk, a file of another user
+    RuntimeError,  # no directory at all
+    EOFError,  # the rest: a damaged file
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    ValueError,
 )
 """What numba lets through of a cache that cannot be read or written, with what unpickling is documented to raise."""
 
