@@ -177,10 +177,10 @@ class Camera:
         session.call("Runtime.discardConsoleEntries", timeout_s=_QUESTION_TIMEOUT_S)
         if session in self._prepared:
             return
-        self._prepared.add(session)
         if _node_major(client) <= _LAST_NODE_WITH_QUADRATIC_WRITING:
             session.call("Debugger.enable", timeout_s=_DEBUGGER_TIMEOUT_S)
             session.call("Debugger.disable", timeout_s=_DEBUGGER_TIMEOUT_S)
+        self._prepared.add(session)  # not before: where this failed, the next attempt needs it as much
 
     def _check_room(self, client: InspectorClient, session: Isolate, heap_bytes: int, pid: int | None) -> None:
         self._check_disk(heap_bytes)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memory.errors import AppError, CaptureError, ConfigError, PytestMemoryWarning
-from pytest_memory.heap import headroom
+from pytest_memory.errors import AppError, CaptureError, ConfigError, InspectorTimeout, PytestMemoryWarning
+from pytest_memory.heap import capture, headroom
 from pytest_memory.heap.capture import Camera
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
@@ -218,6 +218,21 @@ def test_deadline(tmp_path: Path) -> None:
                 camera.take_file()
             assert caught.value.slug == "capture-timeout"
         assert not list(tmp_path.iterdir())
+
+
+def test_preparing_that_failed_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "_LAST_NODE_WITH_QUADRATIC_WRITING", 99)
+    with NodeApp.start(AppSpec(command=str(APPS / "hello.js"))) as app, Camera(app, tmp_path) as camera:
+        with monkeypatch.context() as hurry:
+            hurry.setattr(capture, "_DEBUGGER_TIMEOUT_S", 0.0)
+            with pytest.raises(InspectorTimeout, match=r"Debugger\.enable"):
+                camera.take_file()
+        assert read_ids(camera.take_file())
+        # Node has carried out what nobody waited for: that it is off again shows that it was done to the end.
+        scripts: list[object] = []
+        app.inspector.on("Debugger.scriptParsed", scripts.append)
+        assert app.evaluate("new Function('return 7')()") == 7
+        assert scripts == []
 
 
 def test_app_that_dies_while_it_is_looked_at(tmp_path: Path) -> None:
