@@ -56,7 +56,7 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
     """
 
     def compile_kernel(function: _Function) -> _Function:
-        if numba.config.DISABLE_JIT:
+        if getattr(numba.config, "DISABLE_JIT", False):
             raise ConfigError(
                 "numba compiles nothing here (NUMBA_DISABLE_JIT is set); heap snapshots are analysed by compiled code",
                 hint="unset NUMBA_DISABLE_JIT for this run",
