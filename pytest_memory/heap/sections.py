@@ -50,6 +50,7 @@ class Buffer(Protocol):
     """Bytes that can be searched: bytes, bytearray or a memory-mapped file."""
 
     def find(self, what: bytes, start: int = ..., stop: int = ..., /) -> int: ...
+    def rfind(self, what: bytes, start: int = ..., stop: int = ..., /) -> int: ...
     def __len__(self) -> int: ...
     def __getitem__(self, part: slice, /) -> bytes: ...
 
@@ -162,9 +163,8 @@ class SectionReader:
         )
 
     def skip_space(self, at: int) -> int:
-        while at < self.size and self.view[at] in (32, 9, 10, 13):
-            at += 1
-        return at
+        match = _SPACE.match(self.text, at)  # type: ignore[call-overload]
+        return match.end() if match else at
 
     def _document_start(self) -> int:
         head = bytes(self.text[:512])
@@ -280,7 +280,7 @@ class SectionReader:
                 if row == first_row:
                     continue
                 if row < row_count:
-                    stop = self._last_comma(cut) + 1
+                    stop = self._last_comma(cut, section) + 1
                     for _ in range(missing):
                         stop = self.text.find(b",", stop, section.stop) + 1
                 else:
@@ -291,10 +291,11 @@ class SectionReader:
                 break
         return stretches
 
-    def _last_comma(self, before: int) -> int:
-        at = before - 1
-        while self.view[at] != _COMMA:
-            at -= 1
+    def _last_comma(self, before: int, section: Section) -> int:
+        """The last comma of the stretch that ends at ``before``, where one was counted."""
+        at = self.text.rfind(b",", max(section.start, before - _STRETCH_BYTES), before)
+        if at < 0:
+            self.fail(bytescan.NOT_A_SEPARATOR, before - 1, section.key, "; a comma was counted before it")
         return at
 
     def count_numbers(self, section: Section) -> int:
@@ -352,9 +353,16 @@ class SectionReader:
         offset = self.number_offset(start, stop, position)
         self.fail_index(key, row + position // width, sink.explain(position % width, value), offset)
 
-    def number_offset(self, start: int, stop: int, position: int) -> int:
-        """The byte at which number ``position`` of the array text ``start..stop`` begins."""
+    def number_offset(self, start: int, stop: int, position: int, commas: tuple[int, ...] = ()) -> int:
+        """The byte at which number ``position`` of the array text ``start..stop`` begins.
+
+        ``commas``: those of the section, if ``start`` is behind its bracket; a bad value may be the hundred-millionth.
+        """
         at = start
+        for count in commas:
+            if count >= position:
+                break
+            at, position = at + _STRETCH_BYTES, position - count
         for _ in range(position):
             at = self.text.find(b",", at, stop) + 1
         return self.skip_space(at)
