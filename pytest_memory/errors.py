@@ -153,6 +153,7 @@ class SnapshotFormatError(PytestMemoryError):
         "snapshot-not-a-snapshot",
         "snapshot-counts",
         "snapshot-index",
+        "snapshot-changed",
     )
 
     def __init__(

@@ -48,10 +48,28 @@ def file_stem(name: str) -> str:
 def free_path(directory: Path, stem: str, suffix: str) -> Path:
     """Where a file of this name can be written over nothing: ``stem``, or ``stem-2``, ``stem-3``, …"""
     path, number = directory / f"{stem}{suffix}", 1
-    while path.exists():
+    while os.path.lexists(path):
         number += 1
         path = directory / f"{stem}-{number}{suffix}"
     return path
+
+
+def publish(part: Path, stem: str, suffix: str) -> Path:
+    """Give a whole file its name (see `free_path`) and return that: over nothing, whoever else wants the name.
+
+    Where the file system knows no links, another process that takes the name in the same moment loses its file."""
+    while True:
+        path = free_path(part.parent, stem, suffix)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            continue  # taken since it was found free
+        except OSError:
+            os.replace(part, path)
+        else:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        return path
 
 
 def write_atomic(path: Path, data: bytes) -> None:

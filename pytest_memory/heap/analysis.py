@@ -7,6 +7,7 @@ Importing this module is light: numpy and numba come with the first question.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
@@ -43,12 +44,21 @@ class HeapSnapshot:
     """A heap snapshot file.
 
     ``load`` maps the file and looks at nothing but its size; the first question reads and analyses it.  The file
-    may be deleted meanwhile (on POSIX): the mapping keeps its bytes.
+    may be deleted or replaced meanwhile (on POSIX): the mapping keeps its bytes.
+
+    It must not be written to.  What was before the first question is found (by size and time of change) and refused.
+    What comes while that is answered, or within the clock tick of the file system in which the file was loaded, is
+    found if it leaves another number of rows or a later time.  Nothing is looked at afterwards, though names are read
+    from the file whenever asked for; and pages that are cut off while they are read end the process (SIGBUS): there is
+    no way to read a mapping that guards against it.
     """
 
-    def __init__(self, path: Path, text: Any, *, progress: Progress | None = None) -> None:
+    def __init__(
+        self, path: Path, text: Any, *, stamp: os.stat_result | None = None, progress: Progress | None = None
+    ) -> None:
         self.path = path
         self._text = text
+        self._stamp = stamp
         self._progress = progress
         self._lock = threading.Lock()
         self._graph: HeapGraph | None = None
@@ -62,7 +72,8 @@ class HeapSnapshot:
         """
         file = Path(path)
         with plain_file(file) as plain:
-            return cls(file, _map_file(plain), progress=progress)
+            text, stamp = _map_file(plain)
+        return cls(file, text, stamp=stamp, progress=progress)
 
     @property
     def name(self) -> str:
@@ -89,10 +100,30 @@ class HeapSnapshot:
 
         progress = self._progress or (lambda _what, _share: None)
         threads = max(1, min(MAX_THREADS, usable_cpus()))
+        self._check_unchanged()
         snapshot = parse_snapshot(
             self._text, name=self.name, threads=threads, progress=progress, release=_page_release(self._text)
         )
+        self._check_unchanged()
         return build_graph(snapshot, threads=threads, progress=progress)
+
+    def _check_unchanged(self) -> None:
+        """Refuse a file that has been written to: a page behind its end would be the end of this process."""
+        if self._stamp is None:
+            return
+        then_bytes, now_bytes = len(self._text), self._text.size()
+        is_touched = False
+        with contextlib.suppress(OSError):  # gone: nobody will write to what is mapped
+            now = self.path.stat()
+            # Another file under the same name is none of ours.
+            is_touched = os.path.samestat(now, self._stamp) and now.st_mtime_ns != self._stamp.st_mtime_ns
+        if now_bytes != then_bytes or is_touched:
+            raise SnapshotFormatError(
+                f"{self.name!r} has changed since it was loaded: it had {then_bytes:,} bytes and has {now_bytes:,}",
+                slug="snapshot-changed",
+                byte_offset=min(then_bytes, now_bytes),
+                hint="load a snapshot when it is whole, or load a copy of it",
+            )
 
     # --- questions ---
     # The graph first, then the modules that answer: importing them compiles the kernels here and alone, unless the
@@ -289,8 +320,9 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _map_file(file: Path) -> Any:
+def _map_file(file: Path) -> tuple[mmap.mmap, os.stat_result]:
     with open(file, "rb") as stream:
+        stamp = os.fstat(stream.fileno())
         head = stream.read(4)
         if not head:
             raise SnapshotFormatError(
@@ -299,7 +331,7 @@ def _map_file(file: Path) -> Any:
                 byte_offset=0,
                 hint="the snapshot is still being written, or writing it failed",
             )
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), stamp
 
 
 def _page_release(text: Any) -> Callable[[int, int], None]:

@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from pytest_memory import units
 from pytest_memory.errors import ConfigError, SnapshotFormatError, StoreError
+from pytest_memory.heap import headroom
 from pytest_memory.model import Artifact
 
 Compression = Literal["gzip", "zstd"]
@@ -25,6 +27,10 @@ SUFFIXES: dict[Compression, str] = {"gzip": ".gz", "zstd": ".zst"}
 _MAGICS: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _GZIP_LEVEL = 6  # the last step that still pays: level 9 takes three times as long for 2 % less
 _COPY_BYTES = 1 << 20
+_LOOK_BYTES = 64 << 20
+"""So much is unpacked between two looks at the room that is left."""
+_RESERVE_BYTES = 2 * _LOOK_BYTES
+"""Unpacking stops when less is free: a disk without any room is trouble for others than us."""
 
 
 def compress_file(path: Path, compression: Compression) -> Path:
@@ -69,8 +75,8 @@ def snapshot_artifact(path: Path) -> Artifact:
 def plain_file(path: Path) -> Iterator[Path]:
     """The path of an uncompressed form of ``path``: itself, or a temporary file that is removed afterwards.
 
-    Goes by the first bytes, then by the name.  Raises SnapshotFormatError for a broken archive, StoreError when
-    there is no room to unpack it, OSError when it cannot be opened."""
+    Goes by the first bytes, then by the name.  Raises SnapshotFormatError for a broken archive and for what is no
+    JSON object, StoreError when there is no room to unpack it, OSError when it cannot be opened."""
     compression = _compression_of(path)
     if compression is None:
         yield path
@@ -79,7 +85,7 @@ def plain_file(path: Path) -> Iterator[Path]:
         plain = Path(directory, path.name.removesuffix(SUFFIXES[compression]))
         try:
             with plain.open("wb") as sink:
-                for piece in _unpacked(path, compression):
+                for piece in _bounded(path, _unpacked(path, compression), Path(directory)):
                     sink.write(piece)
         except OSError as error:
             raise StoreError(
@@ -108,6 +114,39 @@ def _unpacked(path: Path, compression: Compression) -> Iterator[bytes]:
         raise SnapshotFormatError(
             f"{str(path)!r} could not be unpacked: {error}; expected a {compression} file", byte_offset=0
         ) from error
+
+
+def _bounded(path: Path, pieces: Iterator[bytes], directory: Path) -> Iterator[bytes]:
+    """The pieces as long as they can be a snapshot's and there is room for them: a small archive can hold terabytes."""
+    is_begun, size_bytes, looked_bytes = False, 0, 0
+    for piece in pieces:
+        beginning = b"" if is_begun else piece.lstrip()
+        if beginning and not beginning.startswith(b"{"):
+            raise SnapshotFormatError(
+                f"{path.name!r} is no heap snapshot: what is packed in it begins with {beginning[:20]!r}; expected "
+                '\'{"snapshot":{"meta":…\'',
+                slug="snapshot-not-a-snapshot",
+                byte_offset=size_bytes + len(piece) - len(beginning),
+                field="snapshot",
+            )
+        is_begun = is_begun or bool(beginning)
+        size_bytes += len(piece)
+        yield piece
+        if size_bytes - looked_bytes >= _LOOK_BYTES:
+            looked_bytes = size_bytes
+            _check_room(path, size_bytes, directory)
+
+
+def _check_room(path: Path, size_bytes: int, directory: Path) -> None:
+    free_bytes = headroom.read_disk_room(directory)
+    if free_bytes < _RESERVE_BYTES:
+        raise StoreError(
+            f"{str(path)!r} ({units.format_size(path.stat().st_size)}) could not be unpacked to {directory}: it has "
+            f"come to {units.format_size(size_bytes)}, and {units.format_size(free_bytes)} are free; expected "
+            f"{units.format_size(_RESERVE_BYTES)} at least to be left",
+            slug="store-write",
+            hint="TMPDIR names a directory with more room",
+        )
 
 
 def check_compression(compression: str) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 import warnings
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from pytest_memory.errors import (
 )
 from pytest_memory.heap import headroom
 from pytest_memory.node.exits import LAST_BREATH_S
-from pytest_memory.store import file_stem, free_path
+from pytest_memory.store import file_stem, publish
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
@@ -123,9 +124,9 @@ class Camera:
             heap_bytes = _used_bytes(session)
             self._check_room(client, session, heap_bytes, pid)
             self._prepare(client, session)
-            path = free_path(self.directory, file_stem(name.removesuffix(SUFFIX)), SUFFIX)
+            stem = file_stem(name.removesuffix(SUFFIX))
             limit_s = self.timeout_s or _BASE_TIMEOUT_S + _TIMEOUT_S_PER_MB * heap_bytes / 1e6
-            _Recording(session, path, heap_bytes, self.progress).run(limit_s)
+            path = _Recording(session, self.directory, stem, heap_bytes, self.progress).run(limit_s)
         except InspectorClosed as error:
             raise self._explain_end(error, name) from error
         self.paths.append(path)
@@ -176,10 +177,10 @@ class Camera:
         session.call("Runtime.discardConsoleEntries", timeout_s=_QUESTION_TIMEOUT_S)
         if session in self._prepared:
             return
-        self._prepared.add(session)
         if _node_major(client) <= _LAST_NODE_WITH_QUADRATIC_WRITING:
             session.call("Debugger.enable", timeout_s=_DEBUGGER_TIMEOUT_S)
             session.call("Debugger.disable", timeout_s=_DEBUGGER_TIMEOUT_S)
+        self._prepared.add(session)  # not before: where this failed, the next attempt needs it as much
 
     def _check_room(self, client: InspectorClient, session: Isolate, heap_bytes: int, pid: int | None) -> None:
         self._check_disk(heap_bytes)
@@ -259,10 +260,14 @@ class Camera:
 class _Recording:
     """One snapshot on its way to a file.  Chunks come on the inspector's reader thread and are written there."""
 
-    def __init__(self, session: Isolate, path: Path, heap_bytes: int, progress: Progress | None) -> None:
+    def __init__(
+        self, session: Isolate, directory: Path, stem: str, heap_bytes: int, progress: Progress | None
+    ) -> None:
         self._session = session
-        self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._stem = stem
+        self._name = stem + SUFFIX
+        # Nobody else's: not another thread's or process's, nor what a killed one with the same pid left behind.
+        self._part = directory / f".{self._name}.{secrets.token_hex(8)}.part"
         self._expected_bytes = headroom.expected_file_bytes(heap_bytes)
         self._progress = progress
         self._file: BinaryIO | None = None
@@ -270,8 +275,9 @@ class _Recording:
         self._problem: BaseException | None = None
         self._over = threading.Event()
 
-    def run(self, timeout_s: float) -> None:
-        """Record until V8 is done, then give the file its name.  Leaves no other file behind, whatever happens."""
+    def run(self, timeout_s: float) -> Path:
+        """Record until V8 is done, then give the file its name and return that.  Leaves no other file behind,
+        whatever happens."""
         leave = [
             self._session.on("HeapProfiler.addHeapSnapshotChunk", self._take_chunk),
             self._session.on("HeapProfiler.reportHeapSnapshotProgress", self._take_progress),
@@ -282,9 +288,9 @@ class _Recording:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self._check_whole()
-            os.replace(self._part, self._path)
+            return publish(self._part, self._stem, SUFFIX)
         except OSError as error:
-            raise _disk_error(self._path, error) from error
+            raise _disk_error(self._part.with_name(self._name), error) from error
         finally:
             for unsubscribe in leave:
                 unsubscribe()
@@ -304,7 +310,7 @@ class _Recording:
         if not finished:
             answer.cancel()
             raise CaptureError(
-                f"{self._path.name} was not finished within {timeout_s:g} s; {units.format_size(self._written)} of "
+                f"{self._name} was not finished within {timeout_s:g} s; {units.format_size(self._written)} of "
                 f"about {units.format_size(self._expected_bytes)} had come",
                 slug="capture-timeout",
                 hint="is the app's event loop blocked, or the machine swapping? timeout_s sets the limit",
@@ -348,7 +354,7 @@ class _Recording:
             tail = file.read().rstrip()
         if head != _HEAD or not tail.endswith(_TAIL):
             raise CaptureError(
-                f"{self._path.name} came incomplete: {self._written:,} bytes ending in {tail[-8:]!r}; expected "
+                f"{self._name} came incomplete: {self._written:,} bytes ending in {tail[-8:]!r}; expected "
                 f"{_TAIL.decode()!r}",
                 slug="capture-state",
                 hint="was another snapshot of this app being taken at the same time?",

@@ -32,6 +32,8 @@ _HOLES = ("system / Hole", "the_hole")
 _ARRAY_HEADER_BYTES, _SLOT_BYTES = 16, 8
 _COUNTER_SLOTS = 3
 """At the beginning of a hash table: entries, deleted entries, buckets."""
+_MAX_SLOTS = 1 << 32
+"""V8 makes no larger arrays; a file can say anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +233,9 @@ def _table_lengths(snapshot: Snapshot, tables: Int32s, entry_slots: Int64s) -> I
     """Distinct entries of ordered hash tables: three counters, then buckets, then two entries a bucket.
 
     All tables at once: an app that leaks connections has tens of thousands of small Maps."""
-    behind = _slots(snapshot, tables) - _COUNTER_SLOTS
-    start = _COUNTER_SLOTS + behind // (1 + 2 * entry_slots)
+    slots = _slots(snapshot, tables)
+    start = _COUNTER_SLOTS + (slots - _COUNTER_SLOTS) // (1 + 2 * entry_slots)
+    stop = np.minimum(slots, _MAX_SLOTS)
     first = snapshot.first_edge[tables].astype(np.int64)
     counts = snapshot.first_edge[tables.astype(np.int64) + 1] - first
     table = np.repeat(np.arange(len(tables)), counts)
@@ -241,9 +244,10 @@ def _table_lengths(snapshot: Snapshot, tables: Int32s, entry_slots: Int64s) -> I
     edge, table = edge[named], table[named]
     slot = snapshot.strings.integers(snapshot.edge_name[edge])
     holes = [snapshot.strings.find(name) for name in _HOLES]
-    alive = (slot >= start[table]) & ~np.isin(snapshot.node_name[snapshot.edge_to[edge]], holes)
+    inside = (slot >= start[table]) & (slot < stop[table])
+    alive = inside & ~np.isin(snapshot.node_name[snapshot.edge_to[edge]], holes)
     entry = (slot[alive] - start[table[alive]]) // entry_slots[table[alive]]
-    distinct = np.unique(table[alive] << 32 | entry)  # a table has at most 2^24 slots
+    distinct = np.unique(table[alive] << 32 | entry)
     return np.bincount(distinct >> 32, minlength=len(tables))
 
 

@@ -50,6 +50,7 @@ class Buffer(Protocol):
     """Bytes that can be searched: bytes, bytearray or a memory-mapped file."""
 
     def find(self, what: bytes, start: int = ..., stop: int = ..., /) -> int: ...
+    def rfind(self, what: bytes, start: int = ..., stop: int = ..., /) -> int: ...
     def __len__(self) -> int: ...
     def __getitem__(self, part: slice, /) -> bytes: ...
 
@@ -81,6 +82,8 @@ class Stretch:
     start: int
     stop: int
     first_row: int
+    last_row: int
+    """Behind the last."""
 
 
 class SectionReader:
@@ -160,9 +163,8 @@ class SectionReader:
         )
 
     def skip_space(self, at: int) -> int:
-        while at < self.size and self.view[at] in (32, 9, 10, 13):
-            at += 1
-        return at
+        match = _SPACE.match(self.text, at)  # type: ignore[call-overload]
+        return match.end() if match else at
 
     def _document_start(self) -> int:
         head = bytes(self.text[:512])
@@ -278,21 +280,22 @@ class SectionReader:
                 if row == first_row:
                     continue
                 if row < row_count:
-                    stop = self._last_comma(cut) + 1
+                    stop = self._last_comma(cut, section) + 1
                     for _ in range(missing):
                         stop = self.text.find(b",", stop, section.stop) + 1
                 else:
                     stop = section.stop
-            stretches.append(Stretch(start, stop, first_row))
+            stretches.append(Stretch(start, stop, first_row, row))
             start, first_row = stop, row
             if row == row_count:
                 break
         return stretches
 
-    def _last_comma(self, before: int) -> int:
-        at = before - 1
-        while self.view[at] != _COMMA:
-            at -= 1
+    def _last_comma(self, before: int, section: Section) -> int:
+        """The last comma of the stretch that ends at ``before``, where one was counted."""
+        at = self.text.rfind(b",", max(section.start, before - _STRETCH_BYTES), before)
+        if at < 0:
+            self.fail(bytescan.NOT_A_SEPARATOR, before - 1, section.key, "; a comma was counted before it")
         return at
 
     def count_numbers(self, section: Section) -> int:
@@ -324,6 +327,7 @@ class SectionReader:
                 self.fail(status, at, key)
             if count % width or (status == bytescan.DONE and at != part.stop):
                 self.fail(bytescan.NOT_A_SEPARATOR, at, key)
+            self._check_row(key, row + count // width, part, at, status)
             bad = sink.store(rows, count // width, row)
             if bad >= 0:
                 self._fail_value(key, block_start, part.stop, bad, width, int(numbers[bad]), row, sink)
@@ -331,15 +335,34 @@ class SectionReader:
             if status == bytescan.DONE:
                 return
 
+    def _check_row(self, key: str, row: int, part: Stretch, at: int, status: int) -> None:
+        """Before rows are stored: kernels check no bounds, and the bytes may be others than those that were counted."""
+        if row == part.last_row or (row < part.last_row and status == bytescan.FULL):
+            return
+        raise SnapshotFormatError(
+            f"{self.name!r} has {row:,} rows of {key!r} up to byte {at:,}; {part.last_row:,} were counted there before",
+            slug="snapshot-changed",
+            byte_offset=at,
+            field=key,
+            hint="the file is being written to: take the snapshot again, or wait for it to finish",
+        )
+
     def _fail_value(
         self, key: str, start: int, stop: int, position: int, width: int, value: int, row: int, sink: Sink
     ) -> NoReturn:
         offset = self.number_offset(start, stop, position)
         self.fail_index(key, row + position // width, sink.explain(position % width, value), offset)
 
-    def number_offset(self, start: int, stop: int, position: int) -> int:
-        """The byte at which number ``position`` of the array text ``start..stop`` begins."""
+    def number_offset(self, start: int, stop: int, position: int, commas: tuple[int, ...] = ()) -> int:
+        """The byte at which number ``position`` of the array text ``start..stop`` begins.
+
+        ``commas``: those of the section, if ``start`` is behind its bracket; a bad value may be the hundred-millionth.
+        """
         at = start
+        for count in commas:
+            if count >= position:
+                break
+            at, position = at + _STRETCH_BYTES, position - count
         for _ in range(position):
             at = self.text.find(b",", at, stop) + 1
         return self.skip_space(at)

@@ -409,5 +409,5 @@ def _check_names(reader: SectionReader, snapshot: Snapshot, sections: dict[str, 
         key, width, field = "edges", header.edge_width, header.edge_fields[1]
         value = int(snapshot.edge_name[row]) & columns.MAX_INDEX
     section = sections[key]
-    offset = reader.number_offset(section.start + 1, section.stop, row * width + int(field))
+    offset = reader.number_offset(section.start + 1, section.stop, row * width + int(field), section.commas)
     reader.fail_index(key, row, f"name {value:,}; the table has {count:,} strings", offset)

@@ -45,13 +45,15 @@ def compile_kernels() -> None:
     if jit.compiled:
         with contextlib.suppress(OSError):
             helper = _start(_SECOND_HALF)
-    from pytest_memory.heap import bytescan, columns, ephemerons, tallies  # noqa: F401 - importing compiles
+    try:
+        from pytest_memory.heap import bytescan, columns, ephemerons, tallies  # noqa: F401 - importing compiles
 
-    if helper is not None:
-        try:
-            helper.wait(COMPILE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            helper.kill()
+        if helper is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                helper.wait(COMPILE_TIMEOUT_S)
+    finally:  # Ctrl-C, too, and a test's timeout
+        if helper is not None:
+            helper.kill()  # nothing happens to one that has ended
             helper.wait()
 
 

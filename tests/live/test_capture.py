@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memory.errors import AppError, CaptureError, ConfigError, PytestMemoryWarning
-from pytest_memory.heap import headroom
+from pytest_memory.errors import AppError, CaptureError, ConfigError, InspectorTimeout, PytestMemoryWarning
+from pytest_memory.heap import capture, headroom
 from pytest_memory.heap.capture import Camera
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
@@ -165,6 +165,34 @@ def test_disk_full_while_writing_leaves_no_file(app: NodeApp, tmp_path: Path) ->
         assert read_ids(camera.take_file("again"))
 
 
+def test_a_name_that_is_taken_meanwhile_is_left_to_whoever_took_it(app: NodeApp, tmp_path: Path) -> None:
+    """As with two processes of one directory: both begin before one of them has its file."""
+    other = tmp_path / "same.heapsnapshot"
+
+    def take_the_name(_what: str, _share: float) -> None:
+        other.write_bytes(b"another's")
+
+    with Camera(app, tmp_path, progress=take_the_name) as camera:
+        path = camera.take_file("same")
+    assert path.name == "same-2.heapsnapshot"
+    assert read_ids(path)
+    assert other.read_bytes() == b"another's"
+    assert sorted(tmp_path.iterdir()) == sorted([path, other])
+    assert camera.paths == [path]
+
+
+def test_what_a_killed_run_left_behind_is_in_nobodys_way(app: NodeApp, tmp_path: Path) -> None:
+    """In containers every run has the same process id."""
+    left = tmp_path / f".again.heapsnapshot.{os.getpid()}.part"
+    left.write_bytes(b"half")
+    with Camera(app, tmp_path) as camera:
+        path = camera.take_file("again")
+    assert sorted(tmp_path.iterdir()) == sorted([left, path])
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_directory_that_cannot_be_made(app: NodeApp, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with Camera(app, tmp_path / "file" / "below") as camera, pytest.raises(CaptureError, match="could not be written"):
@@ -190,6 +218,21 @@ def test_deadline(tmp_path: Path) -> None:
                 camera.take_file()
             assert caught.value.slug == "capture-timeout"
         assert not list(tmp_path.iterdir())
+
+
+def test_preparing_that_failed_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "_LAST_NODE_WITH_QUADRATIC_WRITING", 99)
+    with NodeApp.start(AppSpec(command=str(APPS / "hello.js"))) as app, Camera(app, tmp_path) as camera:
+        with monkeypatch.context() as hurry:
+            hurry.setattr(capture, "_DEBUGGER_TIMEOUT_S", 0.0)
+            with pytest.raises(InspectorTimeout, match=r"Debugger\.enable"):
+                camera.take_file()
+        assert read_ids(camera.take_file())
+        # Node has carried out what nobody waited for: that it is off again shows that it was done to the end.
+        scripts: list[object] = []
+        app.inspector.on("Debugger.scriptParsed", scripts.append)
+        assert app.evaluate("new Function('return 7')()") == 7
+        assert scripts == []
 
 
 def test_app_that_dies_while_it_is_looked_at(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,29 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
     store.write_atomic(path, b"two")
     assert path.read_bytes() == b"two"
     assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+def test_who_wants_one_name_at_the_same_time_gets_one_each(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{number}.part" for number in range(40)]
+    for part in parts:
+        part.write_text(part.name)
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda part: store.publish(part, "same", ".txt"), parts))
+    assert [path.read_text() for path in paths] == [part.name for part in parts]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_a_file_gets_its_name_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_paths: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    part = tmp_path / "part"
+    part.write_text("whole")
+    (tmp_path / "same.txt").symlink_to("nowhere")
+    path = store.publish(part, "same", ".txt")
+    assert (path.name, path.read_text()) == ("same-2.txt", "whole")
+    assert not part.exists()
 
 
 def test_the_mode_of_an_existing_file_is_kept(tmp_path: Path) -> None:

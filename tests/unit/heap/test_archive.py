@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from support.snapshot_builder import SnapshotBuilder
 
 from pytest_memory.errors import ConfigError, SnapshotFormatError, StoreError
-from pytest_memory.heap import HeapSnapshot
+from pytest_memory.heap import HeapSnapshot, archive
 from pytest_memory.heap.archive import Compression, compress_file, compress_snapshots, plain_file
 
 TEXT = b'{"snapshot":' + b"1,2,3," * 10_000 + b"]}"
@@ -77,6 +78,19 @@ def test_zstd_there_and_back(tmp_path: Path) -> None:
         assert plain.read_bytes() == TEXT
 
 
+@pytest.mark.skipif(not ZSTD, reason="no zstd module is installed")
+def test_every_frame_of_a_zstd_file_is_read(tmp_path: Path) -> None:
+    """As pzstd writes them, which compresses on several processors."""
+    whole = tmp_path / "a.heapsnapshot.zst"
+    for part in (TEXT[:1000], TEXT[1000:30_000], TEXT[30_000:]):
+        path = tmp_path / "part"
+        path.write_bytes(part)
+        with whole.open("ab") as stream:
+            stream.write(compress_file(path, "zstd").read_bytes())
+    with plain_file(whole) as plain:
+        assert plain.read_bytes() == TEXT
+
+
 ARCHIVES = ("gzip", pytest.param("zstd", marks=pytest.mark.skipif(not ZSTD, reason="no zstd module is installed")))
 
 
@@ -121,6 +135,38 @@ def test_no_room_to_unpack_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("tempfile.TemporaryDirectory", lambda **_options: contextlib.nullcontext(str(full)))
     with pytest.raises(StoreError, match="No space left"), plain_file(packed):
         pass
+
+
+def test_unpacking_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "unpacked"))
+    monkeypatch.setattr(archive, "_COPY_BYTES", 1000)
+    monkeypatch.setattr(archive, "_LOOK_BYTES", 10_000)
+    monkeypatch.setattr(archive, "_RESERVE_BYTES", 1 << 60)
+    (tmp_path / "unpacked").mkdir()
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(TEXT)
+    packed = compress_file(path, "gzip")
+    with pytest.raises(StoreError, match=r"come to 10\.0 KB, and .* are free; expected") as caught, plain_file(packed):
+        pass
+    assert "TMPDIR" in str(caught.value)
+    assert list((tmp_path / "unpacked").iterdir()) == []
+
+
+@pytest.mark.parametrize("blanks", [0, 7, 2500])
+def test_what_is_no_snapshot_is_not_unpacked_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blanks: int
+) -> None:
+    monkeypatch.setattr(archive, "_COPY_BYTES", 1000)
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(b" " * blanks + TEXT)
+    with plain_file(compress_file(path, "gzip")) as plain:
+        assert plain.stat().st_size == blanks + len(TEXT)
+    path.write_bytes(b" " * blanks + b"\0" * 5000)
+    packed = compress_file(path, "gzip")
+    packed.write_bytes(packed.read_bytes()[:-8])  # its end is broken: who comes so far says so
+    with pytest.raises(SnapshotFormatError, match="is no heap snapshot") as caught, plain_file(packed):
+        pass
+    assert caught.value.byte_offset == blanks
 
 
 def test_compressing_takes_the_snapshots_only(tmp_path: Path) -> None:

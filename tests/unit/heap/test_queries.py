@@ -74,6 +74,18 @@ def test_entries_of_hash_tables_are_counted_once(name: str, entry_slots: int) ->
     assert queries.collection_lengths(heap.graph())[collection] == 3
 
 
+@pytest.mark.parametrize("buckets", [4, 2**53])
+def test_slots_that_no_table_has_are_no_entries(buckets: int) -> None:
+    heap = Heap()
+    collection = heap.object("Map")
+    table = heap.node("array", "", size=16 + 8 * table_slots(buckets, 3))
+    heap.edge(collection, "internal", "table", table)
+    heap.edge(table, "internal", "999999999999999999", heap.object("Thing"))
+    heap.edge(table, "internal", str(min(table_slots(buckets, 3), 2**32)), heap.object("Thing"))
+    heap.edge(table, "internal", str(3 + buckets), heap.object("Thing"))
+    assert queries.collection_lengths(heap.graph())[collection] == (1 if buckets == 4 else 0)
+
+
 def test_a_weak_collection_has_no_entries_of_its_own() -> None:
     heap = Heap()
     weak = heap.object("Weak")

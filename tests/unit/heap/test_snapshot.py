@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from support.snapshot_builder import NODE_FIELDS, OLD_NODE_FIELDS, SnapshotBuild
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap import queries, sections, tables
 from pytest_memory.heap.graph import build_graph
+from pytest_memory.heap.sections import SectionReader
 from pytest_memory.heap.snapshot import Snapshot, parse_snapshot
 
 
@@ -312,6 +316,75 @@ def test_strings_are_found_by_their_bytes() -> None:
     strings = parse_snapshot(small().to_bytes()).strings
     assert strings[strings.find("App")] == "App"
     assert strings.find("Ap") == -1
+
+
+class Searched(bytes):
+    """Counts how often it is searched."""
+
+    searches = 0
+
+    def find(self, *where: Any) -> int:
+        self.searches += 1
+        return super().find(*where)
+
+
+def test_a_bad_name_is_found_without_counting_all_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "_STRETCH_BYTES", 64)
+    heap = small()
+    for _ in range(297):
+        heap.edge(heap.root, "property", "text", 1)
+    searches = []
+    for edge in (0, 1, 150, 298, 299):
+        document = heap.to_document()
+        document["edges"][3 * edge : 3 * edge + 2] = 2, 7777
+        text = Searched(dump(document))
+        with pytest.raises(SnapshotFormatError, match=f"name 7,777; .* in row {edge} of 'edges'") as caught:
+            parse_snapshot(text)
+        assert caught.value.byte_offset == text.index(b",7777,") + 1
+        searches.append(text.searches)
+    assert max(searches) - searches[0] <= 64, "no more than the numbers of one stretch"
+
+
+def test_space_is_skipped_at_once_and_commas_are_found_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gigabyte of blanks, one look at a time, takes minutes."""
+
+    class Looks:
+        def __getitem__(self, at: object) -> int:
+            raise AssertionError(f"looked at byte {at}")
+
+    text = b"[1," + b" " * 1000 + b"2" + b" " * 1000 + b"]"
+    with ThreadPoolExecutor(1) as pool:
+        reader = SectionReader(text, "a", pool, lambda _start, _stop: None)
+        monkeypatch.setattr(sections, "_STRETCH_BYTES", 500)
+        section = reader._flat_array("nodes", 0)
+        monkeypatch.setattr(reader, "view", Looks())
+        assert reader.skip_space(3) == 1003
+        assert reader.skip_space(len(text)) == len(text)
+        assert [(part.start, part.stop) for part in reader._plan(section, 1, 2)] == [(1, 3), (3, len(text))]
+
+
+MORE_ROWS = (b"1099511627777", b"1,1,1,1,1,1,1")
+FEWER_ROWS = (b"9,1,1,0,1,0,", b" " * 12)
+
+
+@pytest.mark.parametrize(("then", "now"), [MORE_ROWS, FEWER_ROWS])
+def test_rows_that_were_not_counted_are_not_stored(tmp_path: Path, then: bytes, now: bytes) -> None:
+    """Another process writes to the file between counting its numbers and reading them."""
+    file = tmp_path / "a.heapsnapshot"
+    before = small().to_bytes()
+    file.write_bytes(before)
+
+    def rewrite(what: str, _share: float) -> None:
+        if what == "nodes":
+            with file.open("r+b") as stream:
+                stream.seek(before.index(then))
+                stream.write(now)
+
+    with file.open("rb") as stream:
+        text = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    with pytest.raises(SnapshotFormatError, match=r"rows of 'nodes' up to byte [\d,]+; 3 were counted") as caught:
+        parse_snapshot(text, progress=rewrite)
+    assert (caught.value.slug, caught.value.field) == ("snapshot-changed", "nodes")
 
 
 SMALL = small(newlines=True).to_bytes()

@@ -52,3 +52,28 @@ def test_no_question_loads_kernels_before_they_are_compiled(tmp_path: Path, ques
         timeout=60,
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+INTERRUPTED = """
+import subprocess, sys
+from pytest_memory.heap import canary, jit, warm
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "pytest_memory.heap.columns":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+jit.compiled.append("as on a machine that has never compiled")
+helpers, start = [], warm._start
+warm._start = lambda _command: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
+try:
+    warm.compile_kernels()
+except KeyboardInterrupt:
+    print([helper.returncode for helper in helpers])
+"""
+
+
+def test_no_helper_outlives_an_interrupt() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[-9]\n", done.stderr

@@ -1,0 +1,77 @@
+"""A file that is written to between loading it and asking something of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.snapshot_builder import SnapshotBuilder
+
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import HeapSnapshot
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    heap = SnapshotBuilder()
+    for number in range(500):
+        heap.edge(heap.root, "element", number, heap.node("object", "Session", size=16))
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(heap.to_bytes())
+    return path
+
+
+QUESTION = """
+import os, sys
+from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import HeapSnapshot
+snapshot = HeapSnapshot.load(sys.argv[1])
+os.truncate(sys.argv[1], 100)
+try:
+    snapshot.classes()
+except SnapshotFormatError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_was_cut_since_is_refused(file: Path) -> None:
+    """In a process of its own, which reading behind the end would kill."""
+    size = file.stat().st_size
+    assert size > 8192, "more than a page must be missing"
+    done = subprocess.run([sys.executable, "-c", QUESTION, str(file)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"'a.heapsnapshot' has changed since it was loaded: it had {size:,} bytes and has 100" in done.stdout
+
+
+def test_a_file_that_was_written_to_since_is_refused(file: Path) -> None:
+    snapshot = HeapSnapshot.load(file)
+    was = file.stat()
+    with file.open("r+b") as stream:
+        stream.write(b"{")
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns + 1))
+    with pytest.raises(SnapshotFormatError, match="has changed since it was loaded") as caught:
+        snapshot.classes()
+    assert caught.value.slug == "snapshot-changed"
+
+
+def test_a_file_that_grows_is_refused(file: Path) -> None:
+    snapshot = HeapSnapshot.load(file)
+    with file.open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(SnapshotFormatError, match="has changed since it was loaded"):
+        snapshot.classes()
+
+
+def test_a_file_that_was_replaced_or_deleted_is_still_the_one_loaded(file: Path) -> None:
+    replaced = HeapSnapshot.load(file)
+    other = file.with_name("other")
+    other.write_bytes(b"{}")
+    other.replace(file)
+    assert replaced.count("Session") == 500
+    deleted = HeapSnapshot.load(file)
+    file.unlink()
+    with pytest.raises(SnapshotFormatError, match="ends inside"):
+        deleted.classes()
