@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import re
 from typing import Any
 
-from support.asyncio_app import Outcome, nobody, serving
+from support.asyncio_app import Outcome, nobody, serving, shake_hands
 
 from pytest_memory.load import LoadGenerator
 from pytest_memory.load.messages import Interval, Socket, Stage
@@ -17,16 +15,6 @@ from pytest_memory.load.sockets import SocketEngine
 
 PING = b"\x89\x00"
 HELLO = b"\x81\x05hello"
-
-
-def shake_hands(writer: asyncio.StreamWriter, head: bytes) -> None:
-    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
-    assert found is not None
-    digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-    writer.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-        b"sec-websocket-accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-    )
 
 
 async def greet(writer: asyncio.StreamWriter, head: bytes) -> None:
