@@ -5,9 +5,11 @@ an interrupt to an idle CPU, which on a virtual machine costs more than all the 
 measure the machine's sleeping habits.  So for a moment after each answer of a run that is flat out the loop asks for
 the next one without going to sleep, as a network driver polls a busy card.
 
-It is done only where it takes nothing from anybody: not on one CPU, not under a quota of CPU time (it would be the
-app's time), and for a while no more whenever others wanted the CPU it was done on.  ``PYTEST_MEMORY_BUSY_POLL=0`` in
-the environment forbids it altogether.
+It is done only where it takes nothing from anybody: where each load process of the run (and of each worker of
+pytest-xdist) can have a CPU and one is left for the app; not under a quota of CPU time (it would be the app's time);
+and for a while no more whenever others wanted the CPU it was done on.  In the environment
+``PYTEST_MEMORY_BUSY_POLL=0`` forbids it altogether, and ``=1`` says that the CPUs suffice, which cannot be seen from
+in here when the app has others than the load.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 
-from pytest_memory.cgroups import has_cpu_quota
+from pytest_memory.cgroups import has_cpu_quota, usable_cpus
 
 # An answer that takes longer than this is slept for: waking is then a small part of it.
 PATIENCE_NS = 300_000
@@ -30,11 +32,21 @@ _LOOK_EVERY_NS = 50_000_000
 SCHEDSTAT = Path("/proc/self/schedstat")
 
 
-def may_poll() -> bool:
-    """Whether this machine has CPU time that nobody misses, and tells when somebody does."""
-    if os.environ.get("PYTEST_MEMORY_BUSY_POLL") == "0" or read_waited_ns() is None:
+def may_poll(processes: int) -> bool:
+    """Whether there is CPU time that nobody misses when so many load processes poll, and we are told when somebody
+    does."""
+    setting = os.environ.get("PYTEST_MEMORY_BUSY_POLL")
+    if setting == "0" or read_waited_ns() is None:
         return False
-    return (os.cpu_count() or 1) > 1 and not has_cpu_quota(os.getpid())
+    if setting == "1":
+        return True
+    return usable_cpus() > processes * _test_processes() and not has_cpu_quota(os.getpid())
+
+
+def _test_processes() -> int:
+    """How many processes test beside each other, each with a load of its own: pytest-xdist tells its workers."""
+    count = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "")
+    return int(count) if count.isdecimal() else 1
 
 
 def read_waited_ns() -> int | None:

@@ -104,7 +104,7 @@ class Engine:
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
         self._wake_early_ns = 0
-        self._may_poll = may_poll()
+        self._may_poll = may_poll(job.stride)
         self._poll: BusyPoll | None = None
         self._polled_ns = 0
         self._gone: asyncio.Event = asyncio.Event()

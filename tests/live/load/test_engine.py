@@ -66,7 +66,7 @@ def test_who_has_not_begun_at_the_end_of_a_stage_is_begun_by_the_next() -> None:
 def test_only_a_run_that_is_flat_out_looks_for_answers_without_sleeping(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, options: dict[str, Any], polls: bool
 ) -> None:
-    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda: True)
+    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda processes: True)
 
     async def scenario() -> None:
         async with serving(answer_after(0.01)) as app:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_memory.load import busy_poll
 from pytest_memory.load.busy_poll import BusyPoll, Neighbours, may_poll
+from pytest_memory.load.pool import worker_environment
 
 QUIET = Neighbours(lambda: 0)
 
@@ -121,36 +122,54 @@ def test_closed_it_polls_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "quota", "setting", "allowed"),
+    ("cpus", "processes", "testing", "quota", "setting", "allowed"),
     [
-        (2, False, None, True),
-        (1, False, None, False),
-        (None, False, None, False),
-        (8, True, None, False),
-        (8, False, "0", False),
-        (8, False, "1", True),
+        (2, 1, None, False, None, True),
+        (1, 1, None, False, None, False),
+        (2, 2, None, False, None, False),
+        (3, 2, None, False, None, True),
+        (2, 1, "2", False, None, False),
+        (4, 2, "2", False, None, False),
+        (5, 2, "2", False, None, True),
+        (2, 1, "?", False, None, True),
+        (8, 1, None, True, None, False),
+        (8, 1, None, False, "0", False),
+        (8, 1, None, False, "1", True),
+        (1, 1, "8", True, "1", True),
     ],
 )
 def test_only_where_nobody_misses_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, cpus: int | None, quota: bool, setting: str | None, allowed: bool
+    monkeypatch: pytest.MonkeyPatch,
+    cpus: int,
+    processes: int,
+    testing: str | None,
+    quota: bool,
+    setting: str | None,
+    allowed: bool,
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cpus)
+    monkeypatch.setattr(busy_poll, "usable_cpus", lambda: cpus)
     monkeypatch.setattr(busy_poll, "read_waited_ns", lambda: 0)
     monkeypatch.setattr(busy_poll, "has_cpu_quota", lambda pid: quota)
-    monkeypatch.delenv("PYTEST_MEMORY_BUSY_POLL", raising=False)
-    if setting is not None:
-        monkeypatch.setenv("PYTEST_MEMORY_BUSY_POLL", setting)
-    assert may_poll() is allowed
+    for name, value in (("PYTEST_MEMORY_BUSY_POLL", setting), ("PYTEST_XDIST_WORKER_COUNT", testing)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert may_poll(processes) is allowed
 
 
 def test_not_where_the_system_does_not_say_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr(busy_poll, "usable_cpus", lambda: 8)
     monkeypatch.setattr(busy_poll, "has_cpu_quota", lambda pid: False)
     monkeypatch.setattr(busy_poll, "SCHEDSTAT", tmp_path / "schedstat")
-    assert not may_poll()
+    assert not may_poll(1)
     for nonsense in ("", "12", "a b c"):
         (tmp_path / "schedstat").write_text(nonsense)
-        assert not may_poll()
+        assert not may_poll(1)
     (tmp_path / "schedstat").write_text("123 4567 8\n")
     assert busy_poll.read_waited_ns() == 4567
-    assert may_poll()
+    assert may_poll(1)
+
+
+def test_a_load_process_knows_how_many_tests_run_beside_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "7")
+    assert worker_environment()["PYTEST_XDIST_WORKER_COUNT"] == "7"
