@@ -30,6 +30,9 @@ SHORTEST_REST_NS = 1_000_000_000  # twice as long each time, and half as long ag
 LONGEST_REST_NS = 32_000_000_000
 # One turn of somebody else's in a shorter stretch would already be such a share.
 LEAST_JUDGED_NS = 50_000_000
+# A turn without an answer that takes longer was not spent on looking only: a connection was made, a part of a body
+# came, or another process had the CPU.
+LONGEST_VAIN_TURN_NS = 20_000
 
 
 def may_poll(processes: int) -> bool:
@@ -120,7 +123,7 @@ class BusyPoll:
         now = perf_counter_ns()
         answered = self._answered_ns()
         if answered < self._turned_ns:
-            self.polled_ns += now - self._turned_ns
+            self.polled_ns += min(now - self._turned_ns, LONGEST_VAIN_TURN_NS)
         self._turned_ns = now
         is_idle = now - answered > PATIENCE_NS
         if is_idle or now - self._told_ns >= LEAST_JUDGED_NS:

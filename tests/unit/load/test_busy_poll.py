@@ -102,6 +102,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
+def test_work_on_what_is_no_answer_yet_is_no_polling(machine: Machine) -> None:
+    """A handshake of 5 ms between two turns."""
+    poll = machine.poll(lambda: answered, Neighbours())
+    answered = machine.now
+    poll.wake()
+    machine.turn(2, each_ns=3_000)
+    assert poll.polled_ns == 3_000  # within the first the answer was served that woke it
+    machine.turn(1, each_ns=5_000_000)
+    assert poll.polled_ns == 3_000 + busy_poll.LONGEST_VAIN_TURN_NS
+
+
 def test_where_others_want_the_cpu_it_sleeps(machine: Machine) -> None:
     poll = machine.poll(lambda: machine.now, Neighbours())
     machine.others_share = 0.2
