@@ -137,7 +137,10 @@ class Engine:
                 if not stage.measured:
                     ended_ns = self._measured_from_ns = perf_counter_ns()
                 following = self.job.stages[position + 1 : position + 2]
-                await self._say_goodbye(keep=following[0].concurrency if following else self._kept_at_end())
+                if following and not self.stopped:
+                    await self._say_goodbye(keep=following[0].concurrency)
+            # Also of what never came to a stage, or was stopped before its last one.
+            await self._say_goodbye(keep=self._kept_at_end())
         finally:
             sweep.cancel()
             reporter.cancel()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
+from support.asyncio_app import OK, AsyncioApp, answer_after, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
 from pytest_memory.load.histogram import value_of
@@ -600,3 +600,35 @@ def test_a_job_that_is_to_stop_before_it_has_begun_does_not_begin() -> None:
         assert len(app.heads) == 1
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("stop_in", ["warm-up", "nothing yet", "connecting"])
+def test_a_run_that_is_stopped_before_its_last_stage_leaves_no_connection(stop_in: str) -> None:
+    """Not even where connections are to be kept for the next run."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.01)) as app:
+            stages = [Stage(concurrency=3, duration_s=60.0, measured=False), Stage(concurrency=3, duration_s=60.0)]
+            job = make_job(app.port, *stages, keep_connections=True)
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            if stop_in == "nothing yet":
+                engine.stop("stopped")
+            running = asyncio.create_task(engine.run())
+            if stop_in == "connecting":
+                await asyncio.sleep(0)  # it has begun to connect
+                engine.stop("stopped")
+            while stop_in == "warm-up" and len(app.heads) < 6:
+                await asyncio.sleep(0.01)
+            engine.stop("stopped")
+            done = await asyncio.wait_for(running, 5.0)
+
+            assert done.stopped_early == "stopped"
+            assert engine.clients == []
+            await asyncio.wait_for(all_gone(app), 5.0)
+
+    asyncio.run(scenario())
+
+
+async def all_gone(app: AsyncioApp) -> None:
+    while app.connections:
+        await asyncio.sleep(0.01)
