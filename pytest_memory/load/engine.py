@@ -106,9 +106,9 @@ class Engine:
         self._wake_early_ns = 0
         self._may_poll = may_poll(job.stride)
         self._poll: BusyPoll | None = None
-        self._polled_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
-        self._measured_from_ns = 0
+        self._polled_ns = self._measured_from_ns = 0
+        self._measured_from_cpu_s = 0.0
         self._silence = Silence()
         self._error_share = ErrorShare(job.max_error_rate)
 
@@ -122,11 +122,10 @@ class Engine:
 
     async def run(self) -> Done:
         """Run all stages and say goodbye.  Never raises for what the app does."""
-        cpu = time.process_time()
         failure = await self._connect_first()
         sweep = self.loop.create_task(self._sweep())
         reporter = self.loop.create_task(self._report_regularly())
-        ended_ns = self._measured_from_ns = perf_counter_ns()
+        ended_ns = self._begin_measuring()
         try:
             for position, stage in enumerate(self.job.stages if failure is None else []):
                 if self.stopped:
@@ -134,11 +133,11 @@ class Engine:
                 await self._run_stage(stage)
                 ended_ns = self._last_end_ns
                 self._report()
-                if not stage.measured:
-                    ended_ns = self._measured_from_ns = perf_counter_ns()
                 following = self.job.stages[position + 1 : position + 2]
                 if following and not self.stopped:
                     await self._say_goodbye(keep=following[0].concurrency)
+                if not stage.measured:
+                    ended_ns = self._begin_measuring()
             # Also of what never came to a stage, or was stopped before its last one.
             await self._say_goodbye(keep=self._kept_at_end())
         finally:
@@ -147,13 +146,20 @@ class Engine:
         return Done(
             id=self.job.id,
             duration_s=(ended_ns - self._measured_from_ns) * 1e-9,
-            cpu_s=time.process_time() - cpu,
+            cpu_s=time.process_time() - self._measured_from_cpu_s,
             polled_s=self._polled_ns * 1e-9,
             next_number=self._number,
             stopped_early=self.stopped,
             failure=failure,
             loop=type(self.loop).__module__.partition(".")[0],
         )
+
+    def _begin_measuring(self) -> int:
+        """Set all clocks to zero: what went before, such as a warm-up, is no part of the run."""
+        self._polled_ns = 0
+        self._measured_from_cpu_s = time.process_time()
+        self._measured_from_ns = perf_counter_ns()
+        return self._measured_from_ns
 
     def stop(self, reason: str) -> None:
         """Start nothing new; what is under way may end."""

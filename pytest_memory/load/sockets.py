@@ -111,6 +111,7 @@ class SocketEngine:
             ended_ns = self._last_end_ns
             self._report(stage.measured)
             if not stage.measured:
+                cpu = time.process_time()
                 ended_ns = self._measured_from_ns = perf_counter_ns()
         return Done(
             id=self.job.id,

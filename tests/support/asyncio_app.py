@@ -7,6 +7,7 @@ import base64
 import hashlib
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -98,6 +99,13 @@ def answer_after(seconds: float) -> Answer:
         writer.write(OK)
 
     return answer
+
+
+def burn_cpu(seconds: float) -> None:
+    """Have this process compute for so much CPU time."""
+    end_s = time.process_time() + seconds
+    while time.process_time() < end_s:
+        pass
 
 
 def shake_hands(writer: asyncio.StreamWriter, head: bytes) -> None:

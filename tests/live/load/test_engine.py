@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from support.asyncio_app import OK, AsyncioApp, answer_after, make_job, nobody, run_job, serving, step
+from support.asyncio_app import OK, AsyncioApp, answer_after, burn_cpu, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
 from pytest_memory.load.histogram import value_of
@@ -76,6 +76,30 @@ def test_only_a_run_that_is_flat_out_looks_for_answers_without_sleeping(
         assert (outcome.done.polled_s > 0) is polls
         # Answers that take their time are slept for.
         assert outcome.done.polled_s < outcome.done.duration_s / 2
+
+    asyncio.run(scenario())
+
+
+def test_what_a_warm_up_took_is_no_cpu_time_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda processes: True)
+
+    async def scenario() -> None:
+        async def burn_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            burn_cpu(0.02 if len(app.heads) <= 10 else 0.0)
+            await asyncio.sleep(0.005)
+            writer.write(OK)
+
+        async with serving(burn_at_first) as app:
+            # Only the first polls.
+            stages = [
+                Stage(concurrency=1, requests=10, measured=False),
+                Stage(concurrency=1, requests=1, rate_per_s=100),
+            ]
+            outcome = await run_job(make_job(app.port, *stages))
+
+        assert outcome.requests == 11
+        assert outcome.done.cpu_s < 0.1
+        assert outcome.done.polled_s == 0
 
     asyncio.run(scenario())
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import Any
 
-from support.asyncio_app import Outcome, nobody, serving, shake_hands
+from support.asyncio_app import Outcome, burn_cpu, nobody, serving, shake_hands
 
 from pytest_memory.load import LoadGenerator
 from pytest_memory.load.messages import Interval, Socket, Stage
@@ -117,6 +117,22 @@ def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
 
         assert outcome.done.stopped_early is None
         assert (outcome.requests, outcome.errors) == (60, {"http-503": 40})
+
+    asyncio.run(scenario())
+
+
+def test_what_a_warm_up_took_is_no_cpu_time_of_the_run() -> None:
+    async def scenario() -> None:
+        async def burn_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            burn_cpu(0.05 if len(app.heads) <= 10 else 0.0)
+            await greet(writer, head)
+
+        async with serving(burn_at_first) as app:
+            stages = [Stage(concurrency=1, requests=10, measured=False), Stage(concurrency=1, requests=1)]
+            outcome = await run_sockets(app.port, *stages, receive=1)
+
+        assert outcome.requests == 11
+        assert outcome.done.cpu_s < 0.25
 
     asyncio.run(scenario())
 
