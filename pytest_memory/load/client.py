@@ -489,8 +489,11 @@ class Client(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self.transport = None
             return self._expected_losses > 0
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return True
+        try:
+            transport.write_eof()
+        except OSError:  # the app has reset the connection, and we have not been told yet
+            self.hang_up()
         return True

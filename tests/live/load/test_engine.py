@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -656,3 +658,24 @@ def test_a_run_that_is_stopped_before_its_last_stage_leaves_no_connection(stop_i
 async def all_gone(app: AsyncioApp) -> None:
     while app.connections:
         await asyncio.sleep(0.01)
+
+
+def test_a_connection_that_was_reset_lets_the_run_say_goodbye() -> None:
+    """The app resets it when the run is over, before the load process has looked at it again."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as app:
+            job = make_job(app.getsockname()[1], Stage(concurrency=1, requests=1))
+            engine = Engine(job, loop, lambda interval: None)
+            client = engine._client(0)
+            await engine.open_connection(client)
+            connection, _ = app.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            await asyncio.wait_for(engine._say_goodbye(keep=0), 5.0)
+
+        assert client.transport is None
+        assert not client.is_closing
+
+    asyncio.run(scenario())
