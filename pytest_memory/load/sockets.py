@@ -180,6 +180,8 @@ class SocketEngine:
                 if isinstance(error, ConnectionRefusedError):
                     self._refused(detail)
                     self._over.wait(RECONNECT_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 - such as a CookieError about what a handshake sets
+                self._ended(number, error=("websocket", f"{type(error).__name__}: {error}"))
             else:
                 self._ended(number, latency_ns=answered_ns - started)
             if self.job.think_time_s is not None:

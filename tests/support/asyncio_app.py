@@ -108,13 +108,15 @@ def burn_cpu(seconds: float) -> None:
         pass
 
 
-def shake_hands(writer: asyncio.StreamWriter, head: bytes) -> None:
+def shake_hands(
+    writer: asyncio.StreamWriter, head: bytes, *, status_line: bytes = b"HTTP/1.1 101 Switching Protocols\r\n"
+) -> None:
     """Answer a WebSocket's handshake."""
     found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
     assert found is not None
     digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
     writer.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        status_line + b"upgrade: websocket\r\nconnection: upgrade\r\n"
         b"sec-websocket-accept: " + base64.b64encode(digest) + b"\r\n\r\n"
     )
 

@@ -121,6 +121,25 @@ def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
     asyncio.run(scenario())
 
 
+def test_whatever_an_answer_breaks_is_an_error_and_ends_no_client() -> None:
+    async def scenario() -> None:
+        async def set_cookies(writer: asyncio.StreamWriter, head: bytes) -> None:
+            if len(app.heads) == 2:
+                writer.write(b"HTTP/1.1 101 X\r\nset-cookie: not/a/name=1\r\n")
+                shake_hands(writer, head, status_line=b"")
+            else:
+                await greet(writer, head)
+
+        async with serving(set_cookies) as app:
+            outcome = await run_sockets(app.port, Stage(concurrency=1, requests=4), receive=1)
+
+        assert (outcome.requests, outcome.errors) == (4, {"websocket": 1})
+        assert "CookieError" in str(outcome.intervals[0].first_error)
+        assert outcome.intervals[-1].active == 0
+
+    asyncio.run(scenario())
+
+
 def test_what_a_warm_up_took_is_no_cpu_time_of_the_run() -> None:
     async def scenario() -> None:
         async def burn_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
