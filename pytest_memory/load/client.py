@@ -304,7 +304,7 @@ class Client(asyncio.Protocol):
             self._finish(perf_counter_ns())
 
     def hold_no_longer(self) -> None:
-        """The run is to stop: who only stays because it was told to leaves now."""
+        """Time is up, or the run is to stop: who only stays because it was told to leaves now."""
         if not self.busy or self.transport is None:
             return
         stream = self.step.stream

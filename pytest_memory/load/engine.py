@@ -96,6 +96,7 @@ class Engine:
         self._active = 0
         self._begin_ns = self._last_end_ns = self._last_due_ns = 0
         self._whole_flows = False
+        self._holds = True  # whether streams and half requests are held, as long as they are to be
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._resting: dict[Client, asyncio.TimerHandle] = {}  # those that begin later
@@ -166,8 +167,7 @@ class Engine:
         if self.stopped is None:
             self.stopped = reason
         self._close_gate()
-        for client in list(self.clients):
-            client.hold_no_longer()
+        self._hold_no_longer()
         for timer in self._pausing.values():
             timer.cancel()
             self._active -= 1
@@ -226,6 +226,7 @@ class Engine:
         self._stage = stage
         count = stage.requests if stage.iterations is None else stage.iterations
         self._permits = UNLIMITED if count is None else count
+        self._holds = True
         self._over = self.loop.create_future()
         self._begin_ns = self._last_end_ns = self.last_response_ns = perf_counter_ns()
         # The gate may close late; what would only have been due after the end is neither started nor dropped.
@@ -268,10 +269,17 @@ class Engine:
                 self._alarm = None
 
     def _time_is_up(self) -> None:
-        """The duration has passed; what was due within it, and somebody is free for, still starts."""
+        """The duration has passed; what was due within it, and somebody is free for, still starts.  What is only held
+        is left: it would make the stage longer by up to as long as it is to be held."""
         if self.is_open_model:
             self._start_due()
         self._close_gate()
+        self._hold_no_longer()
+
+    def _hold_no_longer(self) -> None:
+        self._holds = False
+        for client in list(self.clients):
+            client.hold_no_longer()
 
     def _close_gate(self) -> None:
         self._drop_overdue(perf_counter_ns(), patience_s=0.0)
@@ -450,6 +458,8 @@ class Engine:
             for client in self.clients:
                 if client.busy and client.sent_ns + client.hold_ns < now - timeout_ns:
                     client.time_out()
+            if not self._holds:
+                self._hold_no_longer()  # what has only since been answered
             self._stop_if_hopeless()
 
     def _listen(self, now: int) -> None:

@@ -151,8 +151,11 @@ class SocketEngine:
                 self._report(stage.measured)
                 next_report += self.job.interval_s
             self._stop_if_hopeless(stage)
+            is_time_up = until is not None and time.monotonic() >= until
+            if is_time_up:
+                self._quit.set()
             with self._lock:
-                is_over = not self._active and (not self._permits or (until is not None and time.monotonic() >= until))
+                is_over = not self._active and (not self._permits or is_time_up)
             if is_over:
                 self._over.set()
 

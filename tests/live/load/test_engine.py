@@ -301,6 +301,30 @@ def test_what_is_held_is_left_when_the_run_is_to_stop(hold: Stream | None, abort
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("hold", "abort"),
+    [(Stream(hold_s=60.0), None), (None, Abort(share=1.0, at="request", after_s=60.0))],
+    ids=["stream", "half a request"],
+)
+@pytest.mark.parametrize("answered_after_s", [0.0, 0.4], ids=["in time", "late"])
+def test_what_is_held_is_left_when_the_duration_ends(
+    hold: Stream | None, abort: Abort | None, answered_after_s: float
+) -> None:
+    async def scenario() -> None:
+        async def open_late(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(answered_after_s)
+            await open_stream(writer, head)
+
+        async with serving(open_late) as app:
+            stages = [Stage(concurrency=2, duration_s=0.2, measured=False), Stage(concurrency=3, duration_s=0.3)]
+            outcome = await run_job(make_job(app.port, *stages, steps=[step(stream=hold)], abort=abort))
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (5, {}, None)
+        assert outcome.done.duration_s >= 0.29
+
+    asyncio.run(scenario())
+
+
 def test_a_sequence_that_thinks_is_not_gone_on_with_when_the_run_is_to_stop() -> None:
     async def scenario() -> None:
         async with serving(answer_after(0.0)) as app:
