@@ -162,9 +162,8 @@ class WorkerPool:
         try:
             for worker, job in zip(self._busy, jobs):
                 worker.send(job)
-            if self._stop_reason is not None:
-                # Said while processes were started, or before they had their jobs, for which it then was not.
-                self.stop(self._stop_reason)
+            # It may have been said while processes were started, or before they had the jobs that it was about.
+            self._pass_stop_on()
             pending = set(self._busy)
             while pending:
                 worker, message = self._next(silence_s, pending)
@@ -203,7 +202,12 @@ class WorkerPool:
 
     def stop(self, reason: str = "stopped") -> None:
         """Ask all processes that work to stop early.  May be called from any thread."""
-        self._stop_reason = self._stop_reason or reason  # first, for a run that is just beginning looks at it last
+        self._stop_reason = self._stop_reason or reason
+        self._pass_stop_on()
+
+    def _pass_stop_on(self) -> None:
+        if (reason := self._stop_reason) is None:
+            return
         for worker in list(self._busy):
             with contextlib.suppress(LoadError):
                 worker.send(Stop(reason=reason))
