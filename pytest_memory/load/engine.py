@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter_ns
 
+from pytest_memory.load.addresses import connect_slow_reader
 from pytest_memory.load.alarm import Alarm
 from pytest_memory.load.busy_poll import BusyPoll, Neighbours, may_poll
 from pytest_memory.load.client import Client
@@ -43,8 +43,6 @@ WAKE_EARLY_NS = 80_000
 WAKE_EARLY_SHARE = 0.1
 # Event loops round timers to this, up or down: a stage of arrivals must not end before its last one is due.
 LOOP_TIMER_S = 0.001
-# A slow reader must not have megabytes in the kernel's buffer.
-SLOW_READER_BUFFER_BYTES = 4096
 
 _NEIGHBOURS = Neighbours()
 
@@ -205,14 +203,7 @@ class Engine:
         if self.read_bytes_per_s is None:
             await self.loop.create_connection(lambda: client, host, port, ssl=self._tls, server_hostname=name)
             return
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_READER_BUFFER_BYTES)
-            await self.loop.sock_connect(sock, (host, port))
-        except BaseException:
-            sock.close()
-            raise
+        sock = await connect_slow_reader(self.loop, self._address)
         await self.loop.create_connection(lambda: client, sock=sock, ssl=self._tls, server_hostname=name)
 
     def _client(self, index: int) -> Client:
