@@ -1,11 +1,12 @@
 """The control groups a process is in: what a container lets it have.  Floor 5: reads /proc and /sys/fs/cgroup.
 
 Both versions, in the places where the kernel and the container runtimes put them.  What a limit means is the
-business of who asks: `heap.headroom` for memory, `load.busy_poll` for CPUs.
+business of who asks: `heap.headroom` for memory, `load.busy_poll` and `heap.analysis` for CPUs.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def _upwards(root: Path, path: str) -> Iterator[Path]:
         if group == root:
             return
         group = group.parent
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may run on: fewer than the machine has in a cpuset, or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_cpu_quota(pid: int, *, proc: Path = PROC, cgroups: Path = CGROUPS) -> bool:

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_memory.cgroups import usable_cpus
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap.archive import plain_file
 from pytest_memory.heap.warm import compile_kernels
@@ -311,13 +312,6 @@ class HeapComparison:
 
     def __str__(self) -> str:
         return self.table()
-
-
-def usable_cpus() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _map_file(file: Path) -> tuple[mmap.mmap, os.stat_result]:

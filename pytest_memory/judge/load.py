@@ -19,7 +19,8 @@ MAX_DROPPED_SHARE = 0.01  # of the arrivals that were due: more, and the app got
 # One failure among thirty requests is more than one in a hundred, and chance: this many are not.
 LEAST_FAILED = 5
 LEAST_ALL_FAILED = 3  # a part too small for that is judged when nothing of it succeeded
-# A run that somebody stopped, or that broke the limit it was given (which raises), is not judged by that.
+# A run that somebody stopped, or that broke the limit it was given (which raises), is not judged by that
+# (but see `judge_load`).
 _CUT_SHORT: Mapping[str, str] = {"app-died": "load-app-died", "stalled": "load-stalled"}
 
 
@@ -68,6 +69,10 @@ def judge_loads(
 def judge_load(load: Sequence[LoadStats], max_error_rate: float = MAX_ERROR_RATE) -> tuple[Check, ...]:
     """Load for itself, no memory measured: what `judge_loads` finds, or a pass."""
     wrong = judge_loads(load or (LoadStats(requests=0),), max_error_rate=max_error_rate)
+    by_limit = [run for run in load if run.stopped_early == "max-error-rate"]
+    if by_limit and not wrong:
+        # Nothing raises on the command line.  What was under way when it was stopped has ended well since.
+        wrong = [_check("load-stopped-by-errors", detail=_ended(by_limit[0]))]
     return tuple(wrong) or (_error_check("pass", "within-limit", _whole(load), max_error_rate),)
 
 
@@ -91,7 +96,11 @@ def _judge_ends(every: Iterable[LoadStats], app_died: bool) -> Iterator[Check]:
         end = run.stopped_early or ""
         if end in _CUT_SHORT and end not in said:
             said.add(end)
-            yield _check(_CUT_SHORT[end], detail={"part": _name(run), "requests": run.requests, "errors": run.errors})
+            yield _check(_CUT_SHORT[end], detail=_ended(run))
+
+
+def _ended(run: LoadStats) -> Detail:
+    return {"part": _name(run), "requests": run.requests, "errors": run.errors}
 
 
 def _judge_dropped(groups: Sequence[Sequence[LoadStats]], every: Sequence[LoadStats]) -> Iterator[Check]:

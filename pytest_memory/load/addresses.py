@@ -1,16 +1,19 @@
-"""Which of a host's addresses answers: all are tried until one does, and that one is kept to.  Floor 5: sockets.
-
-"localhost" is ::1 and 127.0.0.1, and an app often listens on one of them only.
+"""Connecting.  Which of a host's addresses answers: all are tried until one does, and that one is kept to ("localhost"
+is ::1 and 127.0.0.1, and an app often listens on one of them only); and what an event loop cannot do by itself.
+Floor 5: sockets.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Sequence
 
 # With no time left an address still gets this long: one on this machine refuses at once.
 LEAST_S = 0.01
+# A slow reader must not have megabytes in the kernel's buffer.
+SLOW_READER_BUFFER_BYTES = 4096
 
 
 class Addresses:
@@ -39,3 +42,16 @@ class Addresses:
             sock.settimeout(max(LEAST_S, deadline - time.monotonic()))
             return sock
         raise failure
+
+
+async def connect_slow_reader(loop: asyncio.AbstractEventLoop, address: tuple[str, int]) -> socket.socket:
+    """A connection for which the kernel receives little before it is read."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_READER_BUFFER_BYTES)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -304,7 +304,7 @@ class Client(asyncio.Protocol):
             self._finish(perf_counter_ns())
 
     def hold_no_longer(self) -> None:
-        """The run is to stop: who only stays because it was told to leaves now."""
+        """Time is up, or the run is to stop: who only stays because it was told to leaves now."""
         if not self.busy or self.transport is None:
             return
         stream = self.step.stream
@@ -489,8 +489,11 @@ class Client(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self.transport = None
             return self._expected_losses > 0
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return True
+        try:
+            transport.write_eof()
+        except OSError:  # the app has reset the connection, and we have not been told yet
+            self.hang_up()
         return True

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter_ns
 
+from pytest_memory.load.addresses import connect_slow_reader
 from pytest_memory.load.alarm import Alarm
 from pytest_memory.load.busy_poll import BusyPoll, Neighbours, may_poll
 from pytest_memory.load.client import Client
@@ -43,8 +43,6 @@ WAKE_EARLY_NS = 80_000
 WAKE_EARLY_SHARE = 0.1
 # Event loops round timers to this, up or down: a stage of arrivals must not end before its last one is due.
 LOOP_TIMER_S = 0.001
-# A slow reader must not have megabytes in the kernel's buffer.
-SLOW_READER_BUFFER_BYTES = 4096
 
 _NEIGHBOURS = Neighbours()
 
@@ -96,6 +94,7 @@ class Engine:
         self._active = 0
         self._begin_ns = self._last_end_ns = self._last_due_ns = 0
         self._whole_flows = False
+        self._holds = True  # whether streams and half requests are held, as long as they are to be
         self._over: asyncio.Future[None] | None = None
         self._idle: list[Client] = []
         self._resting: dict[Client, asyncio.TimerHandle] = {}  # those that begin later
@@ -104,11 +103,11 @@ class Engine:
         self._alarm: Alarm | None = None
         self._alarm_for = -1  # the arrival it is set for
         self._wake_early_ns = 0
-        self._may_poll = may_poll()
+        self._may_poll = may_poll(job.stride)
         self._poll: BusyPoll | None = None
-        self._polled_ns = 0
         self._gone: asyncio.Event = asyncio.Event()
-        self._measured_from_ns = 0
+        self._polled_ns = self._measured_from_ns = 0
+        self._measured_from_cpu_s = 0.0
         self._silence = Silence()
         self._error_share = ErrorShare(job.max_error_rate)
 
@@ -122,11 +121,10 @@ class Engine:
 
     async def run(self) -> Done:
         """Run all stages and say goodbye.  Never raises for what the app does."""
-        cpu = time.process_time()
         failure = await self._connect_first()
         sweep = self.loop.create_task(self._sweep())
         reporter = self.loop.create_task(self._report_regularly())
-        ended_ns = self._measured_from_ns = perf_counter_ns()
+        ended_ns = self._begin_measuring()
         try:
             for position, stage in enumerate(self.job.stages if failure is None else []):
                 if self.stopped:
@@ -134,17 +132,20 @@ class Engine:
                 await self._run_stage(stage)
                 ended_ns = self._last_end_ns
                 self._report()
-                if not stage.measured:
-                    ended_ns = self._measured_from_ns = perf_counter_ns()
                 following = self.job.stages[position + 1 : position + 2]
-                await self._say_goodbye(keep=following[0].concurrency if following else self._kept_at_end())
+                if following and not self.stopped:
+                    await self._say_goodbye(keep=following[0].concurrency)
+                if not stage.measured:
+                    ended_ns = self._begin_measuring()
+            # Also of what never came to a stage, or was stopped before its last one.
+            await self._say_goodbye(keep=self._kept_at_end())
         finally:
             sweep.cancel()
             reporter.cancel()
         return Done(
             id=self.job.id,
             duration_s=(ended_ns - self._measured_from_ns) * 1e-9,
-            cpu_s=time.process_time() - cpu,
+            cpu_s=time.process_time() - self._measured_from_cpu_s,
             polled_s=self._polled_ns * 1e-9,
             next_number=self._number,
             stopped_early=self.stopped,
@@ -152,13 +153,19 @@ class Engine:
             loop=type(self.loop).__module__.partition(".")[0],
         )
 
+    def _begin_measuring(self) -> int:
+        """Set all clocks to zero: what went before, such as a warm-up, is no part of the run."""
+        self._polled_ns = 0
+        self._measured_from_cpu_s = time.process_time()
+        self._measured_from_ns = perf_counter_ns()
+        return self._measured_from_ns
+
     def stop(self, reason: str) -> None:
         """Start nothing new; what is under way may end."""
         if self.stopped is None:
             self.stopped = reason
         self._close_gate()
-        for client in list(self.clients):
-            client.hold_no_longer()
+        self._hold_no_longer()
         for timer in self._pausing.values():
             timer.cancel()
             self._active -= 1
@@ -196,14 +203,7 @@ class Engine:
         if self.read_bytes_per_s is None:
             await self.loop.create_connection(lambda: client, host, port, ssl=self._tls, server_hostname=name)
             return
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_READER_BUFFER_BYTES)
-            await self.loop.sock_connect(sock, (host, port))
-        except BaseException:
-            sock.close()
-            raise
+        sock = await connect_slow_reader(self.loop, self._address)
         await self.loop.create_connection(lambda: client, sock=sock, ssl=self._tls, server_hostname=name)
 
     def _client(self, index: int) -> Client:
@@ -217,6 +217,7 @@ class Engine:
         self._stage = stage
         count = stage.requests if stage.iterations is None else stage.iterations
         self._permits = UNLIMITED if count is None else count
+        self._holds = True
         self._over = self.loop.create_future()
         self._begin_ns = self._last_end_ns = self.last_response_ns = perf_counter_ns()
         # The gate may close late; what would only have been due after the end is neither started nor dropped.
@@ -259,10 +260,17 @@ class Engine:
                 self._alarm = None
 
     def _time_is_up(self) -> None:
-        """The duration has passed; what was due within it, and somebody is free for, still starts."""
+        """The duration has passed; what was due within it, and somebody is free for, still starts.  What is only held
+        is left: it would make the stage longer by up to as long as it is to be held."""
         if self.is_open_model:
             self._start_due()
         self._close_gate()
+        self._hold_no_longer()
+
+    def _hold_no_longer(self) -> None:
+        self._holds = False
+        for client in list(self.clients):
+            client.hold_no_longer()
 
     def _close_gate(self) -> None:
         self._drop_overdue(perf_counter_ns(), patience_s=0.0)
@@ -441,6 +449,8 @@ class Engine:
             for client in self.clients:
                 if client.busy and client.sent_ns + client.hold_ns < now - timeout_ns:
                     client.time_out()
+            if not self._holds:
+                self._hold_no_longer()  # what has only since been answered
             self._stop_if_hopeless()
 
     def _listen(self, now: int) -> None:

@@ -139,6 +139,7 @@ class WorkerPool:
         self._messages: queue.SimpleQueue[tuple[WorkerProcess, FromWorker | None]] = queue.SimpleQueue()
         self._workers: list[WorkerProcess] = []
         self._busy: list[WorkerProcess] = []
+        self._stop_reason: str | None = None  # of the run that is under way, from when it was to stop
 
     @property
     def pids(self) -> list[int]:
@@ -149,6 +150,7 @@ class WorkerPool:
 
         Raises LoadError when a process dies or falls silent; all processes are ended then, and when it is closed
         before its end."""
+        self._stop_reason = None
         self._bury_dead()
         while len(self._workers) < len(jobs):
             self._workers.append(WorkerProcess(self._messages))
@@ -160,6 +162,8 @@ class WorkerPool:
         try:
             for worker, job in zip(self._busy, jobs):
                 worker.send(job)
+            # It may have been said while processes were started, or before they had the jobs that it was about.
+            self._pass_stop_on()
             pending = set(self._busy)
             while pending:
                 worker, message = self._next(silence_s, pending)
@@ -198,6 +202,12 @@ class WorkerPool:
 
     def stop(self, reason: str = "stopped") -> None:
         """Ask all processes that work to stop early.  May be called from any thread."""
+        self._stop_reason = self._stop_reason or reason
+        self._pass_stop_on()
+
+    def _pass_stop_on(self) -> None:
+        if (reason := self._stop_reason) is None:
+            return
         for worker in list(self._busy):
             with contextlib.suppress(LoadError):
                 worker.send(Stop(reason=reason))

@@ -147,12 +147,17 @@ class Collector:
             ),
             concurrency=self._settings.concurrency,
             rate_per_s=self._settings.rate_per_s,
-            stopped_early=next((done.stopped_early for done in self._done if done.stopped_early), None),
+            stopped_early=self._stopped_early(),
             description=description,
             client_cpu_s=sum(done.cpu_s for done in self._done),
             client_busy=min(1.0, max(0.0, busiest_s) / duration_s) if duration_s > 0 else 0.0,
         )
         return LoadResult(stats, cells)
+
+    def _stopped_early(self) -> str | None:
+        reasons = [done.stopped_early for done in self._done if done.stopped_early]
+        # Processes may have found different reasons at once; of this one it hangs whether a limit is broken.
+        return "max-error-rate" if "max-error-rate" in reasons else next(iter(reasons), None)
 
     def _target_stats(self) -> Iterable[TargetStats]:
         for name, target in self._targets.items():
@@ -393,6 +398,13 @@ def broken_limits(stats: LoadStats, limits: Limits) -> list[str]:
         broken.append(
             f"{stats.error_rate:.2%} of {format_count(stats.requests)} requests failed (first: {stats.first_error}); "
             f"max_error_rate allows {limits.max_error_rate:.2%}"
+        )
+    elif limits.max_error_rate is not None and stats.stopped_early == "max-error-rate":
+        # What was under way then may end well: the share that ended the run is not the one it came to.
+        broken.append(
+            f"too many requests failed (first: {stats.first_error}), so the run was stopped; with those then under way "
+            f"it is {stats.error_rate:.2%} of {format_count(stats.requests)}; "
+            f"max_error_rate allows {limits.max_error_rate:.2%} at any time"
         )
     if limits.min_rps is not None and stats.rps < limits.min_rps:
         broken.append(f"{stats.rps:,.0f} requests/s; min_rps asks for {limits.min_rps:,.0f}")

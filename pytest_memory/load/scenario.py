@@ -217,6 +217,7 @@ class ScenarioRun:
                 ended_ns = self._last_end_ns
                 self._report(stage.measured)
                 if not stage.measured:
+                    cpu = time.thread_time()
                     ended_ns = self._measured_from_ns = perf_counter_ns()
         self._messages.put(
             Done(

@@ -111,6 +111,7 @@ class SocketEngine:
             ended_ns = self._last_end_ns
             self._report(stage.measured)
             if not stage.measured:
+                cpu = time.process_time()
                 ended_ns = self._measured_from_ns = perf_counter_ns()
         return Done(
             id=self.job.id,
@@ -150,8 +151,11 @@ class SocketEngine:
                 self._report(stage.measured)
                 next_report += self.job.interval_s
             self._stop_if_hopeless(stage)
+            is_time_up = until is not None and time.monotonic() >= until
+            if is_time_up:
+                self._quit.set()
             with self._lock:
-                is_over = not self._active and (not self._permits or (until is not None and time.monotonic() >= until))
+                is_over = not self._active and (not self._permits or is_time_up)
             if is_over:
                 self._over.set()
 
@@ -179,6 +183,8 @@ class SocketEngine:
                 if isinstance(error, ConnectionRefusedError):
                     self._refused(detail)
                     self._over.wait(RECONNECT_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 - such as a CookieError about what a handshake sets
+                self._ended(number, error=("websocket", f"{type(error).__name__}: {error}"))
             else:
                 self._ended(number, latency_ns=answered_ns - started)
             if self.job.think_time_s is not None:

@@ -191,6 +191,10 @@ REASONS: Mapping[str, Reason] = {
         phrase="the app answered nothing any more, so the load ended early",
         hint="find what the app waits for: a pool that ran out, a lock, a loop that never ends",
     ),
+    "load-stopped-by-errors": Reason(
+        phrase="more requests had failed than the limit allows, so the load ended early",
+        hint="make the requests succeed first, or allow more of them to fail (--max-error-rate)",
+    ),
     "load-dropped": Reason(
         phrase="the app got less load than the rate asks for",
         hint="give the rate more connections (concurrency=), or ask for a rate that the app can serve",
@@ -342,6 +346,7 @@ SHORT_REASONS: Mapping[str, str] = {
     "no-requests": "no requests",
     "load-app-died": "load ended early",
     "load-stalled": "load stalled",
+    "load-stopped-by-errors": "load stopped",
     "load-dropped": "arrivals dropped",
     "load-failed": "load failed",
     "load-unfinished": "load unfinished",
@@ -360,7 +365,7 @@ def reason_phrase(code: str, detail: Detail | None = None) -> str:
         phrase += f" of {clean(str(part), 120)} failed" if (part := detail.get("part")) else " failed"
         if first := detail.get("first_error"):
             phrase += f" (first: {clean(str(first), 120)})"
-    elif code in ("load-app-died", "load-stalled") and "requests" in detail:
+    elif code in ("load-app-died", "load-stalled", "load-stopped-by-errors") and "requests" in detail:
         part = clean(str(detail.get("part") or "all"), 120)
         phrase += f" ({part}: {_count(detail['errors'])} of {_count(detail['requests'])} requests failed)"
     elif code == "load-dropped" and "dropped" in detail:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import re
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -95,6 +99,26 @@ def answer_after(seconds: float) -> Answer:
         writer.write(OK)
 
     return answer
+
+
+def burn_cpu(seconds: float) -> None:
+    """Have this process compute for so much CPU time."""
+    end_s = time.process_time() + seconds
+    while time.process_time() < end_s:
+        pass
+
+
+def shake_hands(
+    writer: asyncio.StreamWriter, head: bytes, *, status_line: bytes = b"HTTP/1.1 101 Switching Protocols\r\n"
+) -> None:
+    """Answer a WebSocket's handshake."""
+    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+    assert found is not None
+    digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    writer.write(
+        status_line + b"upgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
 
 
 def step(method: str = "GET", path: str = "/", **fields: Any) -> Step:

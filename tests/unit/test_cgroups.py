@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pytest_memory.cgroups import groups_of, has_cpu_quota
+from pytest_memory.cgroups import groups_of, has_cpu_quota, usable_cpus
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -48,3 +49,14 @@ def test_groups_come_innermost_first(tmp_path: Path) -> None:
     (tmp_path / "cgroup" / "a" / "b").mkdir(parents=True)
     found = groups_of(7, "memory", proc=tmp_path / "proc", cgroups=tmp_path / "cgroup")
     assert [str(group.relative_to(tmp_path)) for group in found] == ["cgroup/a/b", "cgroup/a", "cgroup"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system keeps processes to no CPUs")
+def test_a_cpu_that_a_process_may_not_use_does_not_count() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:1])
+    try:
+        assert usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert usable_cpus() == len(allowed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import msgspec
 import pytest
-from support.asyncio_app import OK, answer_after, make_job, nobody, run_job, serving, step
+from support.asyncio_app import OK, AsyncioApp, answer_after, burn_cpu, make_job, nobody, run_job, serving, step
 
 from pytest_memory.load.engine import Engine
 from pytest_memory.load.histogram import value_of
@@ -66,7 +68,7 @@ def test_who_has_not_begun_at_the_end_of_a_stage_is_begun_by_the_next() -> None:
 def test_only_a_run_that_is_flat_out_looks_for_answers_without_sleeping(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, options: dict[str, Any], polls: bool
 ) -> None:
-    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda: True)
+    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda processes: True)
 
     async def scenario() -> None:
         async with serving(answer_after(0.01)) as app:
@@ -76,6 +78,30 @@ def test_only_a_run_that_is_flat_out_looks_for_answers_without_sleeping(
         assert (outcome.done.polled_s > 0) is polls
         # Answers that take their time are slept for.
         assert outcome.done.polled_s < outcome.done.duration_s / 2
+
+    asyncio.run(scenario())
+
+
+def test_what_a_warm_up_took_is_no_cpu_time_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_memory.load.engine.may_poll", lambda processes: True)
+
+    async def scenario() -> None:
+        async def burn_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            burn_cpu(0.02 if len(app.heads) <= 10 else 0.0)
+            await asyncio.sleep(0.005)
+            writer.write(OK)
+
+        async with serving(burn_at_first) as app:
+            # Only the first polls.
+            stages = [
+                Stage(concurrency=1, requests=10, measured=False),
+                Stage(concurrency=1, requests=1, rate_per_s=100),
+            ]
+            outcome = await run_job(make_job(app.port, *stages))
+
+        assert outcome.requests == 11
+        assert outcome.done.cpu_s < 0.1
+        assert outcome.done.polled_s == 0
 
     asyncio.run(scenario())
 
@@ -271,6 +297,30 @@ def test_what_is_held_is_left_when_the_run_is_to_stop(hold: Stream | None, abort
 
         assert done.stopped_early == "stopped"
         assert 0.2 < done.duration_s < 5
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("hold", "abort"),
+    [(Stream(hold_s=60.0), None), (None, Abort(share=1.0, at="request", after_s=60.0))],
+    ids=["stream", "half a request"],
+)
+@pytest.mark.parametrize("answered_after_s", [0.0, 0.4], ids=["in time", "late"])
+def test_what_is_held_is_left_when_the_duration_ends(
+    hold: Stream | None, abort: Abort | None, answered_after_s: float
+) -> None:
+    async def scenario() -> None:
+        async def open_late(writer: asyncio.StreamWriter, head: bytes) -> None:
+            await asyncio.sleep(answered_after_s)
+            await open_stream(writer, head)
+
+        async with serving(open_late) as app:
+            stages = [Stage(concurrency=2, duration_s=0.2, measured=False), Stage(concurrency=3, duration_s=0.3)]
+            outcome = await run_job(make_job(app.port, *stages, steps=[step(stream=hold)], abort=abort))
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (5, {}, None)
+        assert outcome.done.duration_s >= 0.29
 
     asyncio.run(scenario())
 
@@ -598,5 +648,58 @@ def test_a_job_that_is_to_stop_before_it_has_begun_does_not_begin() -> None:
         assert isinstance(last, Done)
         assert (first.stopped_early, last.stopped_early) == ("app-died", None)
         assert len(app.heads) == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("stop_in", ["warm-up", "nothing yet", "connecting"])
+def test_a_run_that_is_stopped_before_its_last_stage_leaves_no_connection(stop_in: str) -> None:
+    """Not even where connections are to be kept for the next run."""
+
+    async def scenario() -> None:
+        async with serving(answer_after(0.01)) as app:
+            stages = [Stage(concurrency=3, duration_s=60.0, measured=False), Stage(concurrency=3, duration_s=60.0)]
+            job = make_job(app.port, *stages, keep_connections=True)
+            engine = Engine(job, asyncio.get_running_loop(), lambda interval: None)
+            if stop_in == "nothing yet":
+                engine.stop("stopped")
+            running = asyncio.create_task(engine.run())
+            if stop_in == "connecting":
+                await asyncio.sleep(0)  # it has begun to connect
+                engine.stop("stopped")
+            while stop_in == "warm-up" and len(app.heads) < 6:
+                await asyncio.sleep(0.01)
+            engine.stop("stopped")
+            done = await asyncio.wait_for(running, 5.0)
+
+            assert done.stopped_early == "stopped"
+            assert engine.clients == []
+            await asyncio.wait_for(all_gone(app), 5.0)
+
+    asyncio.run(scenario())
+
+
+async def all_gone(app: AsyncioApp) -> None:
+    while app.connections:
+        await asyncio.sleep(0.01)
+
+
+def test_a_connection_that_was_reset_lets_the_run_say_goodbye() -> None:
+    """The app resets it when the run is over, before the load process has looked at it again."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as app:
+            job = make_job(app.getsockname()[1], Stage(concurrency=1, requests=1))
+            engine = Engine(job, loop, lambda interval: None)
+            client = engine._client(0)
+            await engine.open_connection(client)
+            connection, _ = app.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            await asyncio.wait_for(engine._say_goodbye(keep=0), 5.0)
+
+        assert client.transport is None
+        assert not client.is_closing
 
     asyncio.run(scenario())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from support.load_target import LoadTarget
 
 from pytest_memory.errors import LoadError
 from pytest_memory.load import LoadGenerator, pool
+from pytest_memory.load.messages import Job, Socket, Stop
 
 pytestmark = pytest.mark.node
 
@@ -135,6 +137,39 @@ def test_a_run_is_over_when_its_exception_comes_though_somebody_keeps_that(targe
 
     assert (result.requests, target.counts()["requests"]) == (30, 30)
     assert kept.value.args == ("no good",)
+
+
+@pytest.mark.parametrize("when", ["a process is started", "the first job is sent"])
+def test_a_run_can_be_stopped_before_it_has_quite_begun(
+    target: LoadTarget, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As by another thread, whose turn comes at the worst of times."""
+    said: list[str] = []
+
+    def stop_once(now: str) -> None:
+        if now == when and not said:
+            said.append(now)
+            load.stop()
+
+    class Process(pool.WorkerProcess):
+        def __init__(self, messages: Any) -> None:
+            super().__init__(messages)
+            stop_once("a process is started")
+
+        def send(self, message: Job | Socket | Stop) -> None:
+            if isinstance(message, Job):
+                stop_once("the first job is sent")
+            super().send(message)
+
+    monkeypatch.setattr(pool, "WorkerProcess", Process)
+    with LoadGenerator(target.url, workers=2, concurrency=2) as load:
+        result = load.run("/health", duration="20s", rate=20)
+
+        assert said == [when]
+        assert result.stopped_early == "stopped"
+        assert result.duration_s < 10
+        # It is said of this run only.
+        assert load.run("/health", requests=10).ok
 
 
 def test_two_runs_at_once_need_two_generators(load: LoadGenerator) -> None:

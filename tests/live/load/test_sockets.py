@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import re
 from typing import Any
 
-from support.asyncio_app import Outcome, nobody, serving
+from support.asyncio_app import Outcome, burn_cpu, nobody, serving, shake_hands
 
 from pytest_memory.load import LoadGenerator
 from pytest_memory.load.messages import Interval, Socket, Stage
@@ -17,16 +15,6 @@ from pytest_memory.load.sockets import SocketEngine
 
 PING = b"\x89\x00"
 HELLO = b"\x81\x05hello"
-
-
-def shake_hands(writer: asyncio.StreamWriter, head: bytes) -> None:
-    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
-    assert found is not None
-    digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-    writer.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-        b"sec-websocket-accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-    )
 
 
 async def greet(writer: asyncio.StreamWriter, head: bytes) -> None:
@@ -133,6 +121,41 @@ def test_errors_of_a_warm_up_do_not_stop_a_run() -> None:
     asyncio.run(scenario())
 
 
+def test_whatever_an_answer_breaks_is_an_error_and_ends_no_client() -> None:
+    async def scenario() -> None:
+        async def set_cookies(writer: asyncio.StreamWriter, head: bytes) -> None:
+            if len(app.heads) == 2:
+                writer.write(b"HTTP/1.1 101 X\r\nset-cookie: not/a/name=1\r\n")
+                shake_hands(writer, head, status_line=b"")
+            else:
+                await greet(writer, head)
+
+        async with serving(set_cookies) as app:
+            outcome = await run_sockets(app.port, Stage(concurrency=1, requests=4), receive=1)
+
+        assert (outcome.requests, outcome.errors) == (4, {"websocket": 1})
+        assert "CookieError" in str(outcome.intervals[0].first_error)
+        assert outcome.intervals[-1].active == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_a_warm_up_took_is_no_cpu_time_of_the_run() -> None:
+    async def scenario() -> None:
+        async def burn_at_first(writer: asyncio.StreamWriter, head: bytes) -> None:
+            burn_cpu(0.02 if len(app.heads) <= 10 else 0.0)
+            await greet(writer, head)
+
+        async with serving(burn_at_first) as app:
+            stages = [Stage(concurrency=1, requests=10, measured=False), Stage(concurrency=1, requests=1)]
+            outcome = await run_sockets(app.port, *stages, receive=1)
+
+        assert outcome.requests == 11
+        assert outcome.done.cpu_s < 0.1
+
+    asyncio.run(scenario())
+
+
 async def say_nothing(writer: asyncio.StreamWriter, head: bytes) -> None:
     await asyncio.sleep(30)
 
@@ -157,6 +180,18 @@ def test_who_holds_a_connection_waits_for_nobody() -> None:
             outcome = await run_sockets(app.port, stage, receive=1, timeout_s=0.1, hold_s=0.7)
 
         assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (4, {}, None)
+
+    asyncio.run(scenario())
+
+
+def test_who_holds_a_connection_leaves_it_when_the_duration_ends() -> None:
+    async def scenario() -> None:
+        async with serving(greet) as app:
+            stages = [Stage(concurrency=2, duration_s=0.2, measured=False), Stage(concurrency=3, duration_s=0.3)]
+            outcome = await run_sockets(app.port, *stages, receive=1, hold_s=60.0)
+
+        assert (outcome.requests, outcome.errors, outcome.done.stopped_early) == (5, {}, None)
+        assert outcome.done.duration_s >= 0.29
 
     asyncio.run(scenario())
 

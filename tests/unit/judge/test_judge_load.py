@@ -81,7 +81,6 @@ def test_the_rounds_of_a_leak_test_are_one_load() -> None:
         ("stalled", ["load-stalled"]),
         ("app-died", ["load-app-died"]),
         ("stopped", []),
-        ("max-error-rate", []),
         (None, []),
     ],
 )
@@ -90,6 +89,14 @@ def test_a_run_that_ended_because_nothing_answered_is_critical(stopped: str | No
     assert critical(judge_loads([ended, ended])) == reasons
     assert critical(judge_loads([], [[ended]])) == reasons
     assert critical(list(judge_load([ended]))) == reasons
+
+
+def test_a_run_that_its_limit_stopped_fails_where_nothing_raises() -> None:
+    ended = run(5_030, 30, "max-error-rate")
+    assert judge_loads([ended]) == []
+    [check] = judge_load([ended])
+    assert (check.outcome, check.reason) == ("critical", "load-stopped-by-errors")
+    assert critical(list(judge_load([run(100, 30, "max-error-rate")]))) == ["too-many-errors"]
 
 
 def test_that_the_app_died_is_said_once() -> None:

@@ -137,6 +137,24 @@ def test_an_error_rate_at_its_limit_is_kept() -> None:
     assert broken == "25.00% of 4 requests failed (first: http-500); max_error_rate allows 24.00%"
 
 
+def test_a_run_that_was_stopped_by_its_error_rate_has_broken_it_whatever_ended_well_after() -> None:
+    limits = parse_options({"max_error_rate": 0.3}).limits
+    stopped = collect((0, interval(1.0, [10, 20, 30, 40], errors=1)), dones=(done(2.0, stopped="max-error-rate"),))
+    [broken] = broken_limits(stopped.stats, limits)
+    assert broken == (
+        "too many requests failed (first: http-500), so the run was stopped; with those then under way it is 25.00% "
+        "of 4; max_error_rate allows 30.00% at any time"
+    )
+    by_hand = collect((0, interval(1.0, [10] * 4, errors=1)), dones=(done(2.0, stopped="stopped"),))
+    assert broken_limits(by_hand.stats, limits) == []
+
+
+def test_the_error_rate_that_stopped_one_process_is_not_hidden_by_what_ended_another() -> None:
+    dones = (done(2.0, stopped="app-died"), done(2.0, stopped="max-error-rate"))
+    result = collect((0, interval(1.0, [10] * 4, errors=1)), dones=dones, workers=2)
+    assert result.stopped_early == "max-error-rate"
+
+
 def test_nothing_measured_breaks_every_limit() -> None:
     nothing = LoadStats(requests=0)
     limits = parse_options({"max_p99": "1s", "max_error_rate": 0.5, "min_rps": 1}).limits
