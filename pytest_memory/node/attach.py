@@ -193,12 +193,12 @@ class Attachment:
     def stop(self) -> None:
         """Detach: close the inspectors we had opened (idempotent)."""
         for pid, url in list(self._opened.items()):
-            del self._opened[pid]
             try:
                 with InspectorClient.connect(url) as client:
                     client.evaluate(_CLOSE_INSPECTOR)
             except InspectorError:
                 pass  # the process has ended, or closed it by itself
+            self._opened.pop(pid, None)
 
 
 def find_open_inspector(process: psutil.Process) -> str | None:
