@@ -39,6 +39,7 @@ from pytest_memory.node.command import (
     resolve_command,
 )
 from pytest_memory.node.discover import describe, gather_facts, listening_ports, read_announcements
+from pytest_memory.node.guardian import started_at
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec
 from pytest_memory.node.tree import ProcessTree, is_alive
@@ -98,7 +99,7 @@ class Launch:
         finally:
             os.close(write_fd)
         self._drain = _Drain(read_fd, self.output)
-        _tell(self._guardian, f"{popen.pid}\n")
+        _tell(self._guardian, f"{popen.pid}:{started_at(popen.pid)}\n")
         return popen
 
     @property
@@ -215,7 +216,9 @@ class Launch:
         self._stopped = True
         try:
             self._tree.adopt(self.announced)
-            first = self._app if self._app is not None else _process(self._popen.pid)
+            # Not by its pid, which may be a stranger's once the process has been waited for.
+            root = self._tree.root if self._popen.poll() is None else None
+            first = self._app if self._app is not None else root
             survivors = self._tree.terminate(first, timeout_s=self.spec.stop_timeout_s, settle_s=_SETTLE_S)
         except BaseException:
             # A second Ctrl-C while we were being polite.

@@ -37,6 +37,8 @@ class ProcessTree:
         self.outstayed = False
         """Whether the process that was asked to end outlived the time it was given."""
         self.remember([root_pid])
+        self.root = self._known.get(root_pid)
+        """The process we started, as it was when it had not been waited for; None when it was gone already."""
 
     def remember(self, pids: Iterable[int]) -> None:
         """Take pids that belong to the app now: the started process, children just seen; vanished ones are ignored."""
@@ -94,12 +96,18 @@ class ProcessTree:
         if self._marker is None:
             return False
         try:
-            if os.getsid(process.pid) == self._root_pid:
+            if os.getsid(process.pid) == self._root_pid and self._is_own_session():
                 return True
             variable, value = self._marker
             return process.environ().get(variable) == value
         except (psutil.Error, OSError):
             return False  # gone, or somebody else's
+
+    def _is_own_session(self) -> bool:
+        """Whether the session of the root's number is the root's: reused, the number leads a stranger's."""
+        if self.root is None or self.root.is_running():
+            return True
+        return not psutil.pid_exists(self._root_pid)
 
     def terminate(self, first: psutil.Process | None, *, timeout_s: float, settle_s: float) -> list[psutil.Process]:
         """End everything: politely the app ``first``, then the rest, then by force.  Returns who is still alive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,22 @@ def test_an_app_whose_stop_was_interrupted_is_stopped_later(
     assert app.alive
     pool.release_all()
     assert is_gone(app.pid)
+    assert leftovers(private_tmp) == []
+
+
+def test_a_stranger_under_the_pid_of_an_app_that_ended_is_not_ended(
+    make_spec: Callable[..., AppSpec], private_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = NodeApp.start(make_spec(["exits.js", "0"], ready=None))
+    assert app.wait(60) == 0
+    with subprocess.Popen(["sleep", "300"]) as stranger:
+        try:
+            monkeypatch.setattr(app._backing._popen, "pid", stranger.pid)  # type: ignore[attr-defined]
+            monkeypatch.setattr(app._backing, "_app", None)
+            app.stop()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
     assert leftovers(private_tmp) == []
 
 
