@@ -63,7 +63,7 @@ class AppPool:
         for app in reversed(self._all.copy()):
             try:
                 self.release(app)
-            except BaseException as error:  # a Ctrl-C is meant for the run: the other apps must end all the same
+            except BaseException as error:  # noqa: BLE001 - a Ctrl-C, too: the other apps must end all the same
                 errors.append(error)
         if errors:
             raise errors[0]

@@ -2,8 +2,9 @@
 
 What it is: a program run as ``python -I -S guardian.py RUN_DIR VARIABLE`` beside each started app.  Its standard
 input is a pipe whose only writer is the process that started the app.  The words written there are "PID" or
-"PID:START", the leader of the app's session and when it started; the word "done" is a good-bye.  End of file without it means that the writer died (SIGKILL, os._exit, a crash): the guardian
-then ends the app's whole session and removes its private directory.
+"PID:START", the leader of the app's session and when it started; the word "done" is a good-bye.  End of file without
+it means that the writer died (SIGKILL, os._exit, a crash): the guardian then ends the app's whole session and removes
+its private directory.
 What it is not: the ordinary way to stop an app (``node.tree``).  Floor 5; the standard library only, for the start
 has to cost milliseconds.
 
