@@ -7,11 +7,15 @@ What it is not: the choice of the app (``node.choose``), starting, ending or att
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
+from typing import Final
 
 import psutil
 
 from pytest_memory.node.choose import Announcement, ProcessFacts, parse_announcements
+
+_NODE_NAME: Final = re.compile(r"node(js)?(-?\d+)?")  # Fedora's /usr/bin/node is node-22
 
 
 def read_announcements(path: str) -> dict[int, Announcement]:
@@ -45,7 +49,7 @@ def gather_facts(processes: Iterable[psutil.Process]) -> list[ProcessFacts]:
 def is_node_process(process: psutil.Process) -> bool:
     """Whether the process runs a node binary, whatever it calls itself."""
     try:
-        return os.path.basename(process.exe()) in ("node", "nodejs")
+        return _NODE_NAME.fullmatch(os.path.basename(process.exe())) is not None
     except (psutil.Error, OSError):
         return False
 
