@@ -183,11 +183,12 @@ class Attachment:
         return found
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the app to end; its status is its parent's to know, so always None."""
-        try:
-            self._app.wait(timeout_s)
-        except psutil.TimeoutExpired:
-            pass
+        """Wait for the app to end; its status is its parent's to know, so always None.
+
+        Looked at, not waited for: this process may be the parent, and a status is handed out once."""
+        deadline = time.monotonic() + timeout_s
+        while is_alive(self._app) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         return None
 
     def stop(self) -> None:

@@ -207,6 +207,18 @@ def test_an_attached_app_that_dies_is_reported(run_foreign: RunForeign, attach: 
     assert error.value.slug == "app-died"
 
 
+def test_the_status_of_an_attached_app_is_left_to_its_parent(run_foreign: RunForeign, attach: Attach) -> None:
+    """Which is this process."""
+    foreign = run_foreign()
+    app = attach(foreign.pid)
+    assert app.wait(0.05) is None
+    assert app.alive
+    foreign.popen.kill()
+    assert app.wait(60) is None
+    assert not app.alive
+    assert foreign.popen.wait() == -signal.SIGKILL
+
+
 def test_the_workers_of_an_attached_cluster_can_be_asked(run_foreign: RunForeign, attach: Attach) -> None:
     foreign = run_foreign("cluster.js")
     assert wait_until(lambda: httpx.get(foreign.url, trust_env=False).status_code == 200)
