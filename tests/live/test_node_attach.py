@@ -118,6 +118,17 @@ def test_by_the_url_it_serves(run_foreign: RunForeign, attach: Attach) -> None:
     assert app.evaluate("process.pid") == foreign.pid
 
 
+def test_a_url_of_another_machine_is_not_taken_for_the_local_app_on_that_port(
+    run_foreign: RunForeign, attach: Attach
+) -> None:
+    foreign = run_foreign()
+    for host in ("192.0.2.7", "no-such-host.invalid"):
+        with pytest.raises(AppError, match=f"cannot be measured from here: '{host}' is") as error:
+            attach(f"http://{host}:{foreign.port}")
+        assert error.value.slug == "app-not-found"
+        assert "--memory-inspector=HOST:PORT" in str(error.value.hint)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_by_the_address_of_its_inspector(run_foreign: RunForeign, attach: Attach, host: str) -> None:
     foreign = run_foreign("hello.js", "--inspect=127.0.0.1:0")
