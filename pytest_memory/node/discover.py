@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -26,13 +27,30 @@ _LOOPBACK_OF: Final[dict[Address, Address]] = {
 _NODE_NAME: Final = re.compile(r"node(js)?(-?\d+)?")  # Fedora's /usr/bin/node is node-22
 
 
-def read_announcements(path: str) -> dict[int, Announcement]:
-    """What the Node processes of an app have written of themselves so far, by pid."""
-    try:
-        with open(path, "rb") as file:
-            return parse_announcements(file.read())
-    except FileNotFoundError:
-        return {}
+class AnnouncementFile:
+    """What the Node processes of an app write of themselves, read as it grows: many an app starts thousands of them,
+    and is looked at every second.  Any thread may read."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._offset = 0
+        self._found: dict[int, Announcement] = {}
+
+    def read(self) -> dict[int, Announcement]:
+        """The announcements so far, by pid: the same object as before when there is no new one; not to be changed."""
+        with self._lock:
+            try:
+                with open(self._path, "rb") as file:
+                    file.seek(self._offset)
+                    data = file.read()
+            except FileNotFoundError:
+                return self._found
+            whole = data[: data.rfind(b"\n") + 1]
+            if found := parse_announcements(whole):
+                self._found = self._found | found
+            self._offset += len(whole)
+            return self._found
 
 
 def gather_facts(processes: Iterable[psutil.Process]) -> list[ProcessFacts]:

@@ -38,7 +38,7 @@ from pytest_memory.node.command import (
     build_env,
     resolve_command,
 )
-from pytest_memory.node.discover import describe, gather_facts, listening_ports, read_announcements
+from pytest_memory.node.discover import AnnouncementFile, describe, gather_facts, listening_ports
 from pytest_memory.node.guardian import started_at
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec
@@ -65,6 +65,9 @@ class Launch:
         self._stopped = False
         command = resolve_command(spec, port)
         self._run_dir = tempfile.mkdtemp(prefix="pytest-memory-")  # 0700
+        self._announcements = AnnouncementFile(announce_file(self._run_dir))
+        self._adopting = threading.RLock()
+        self._adopted: dict[int, Announcement] = {}
         self._guardian: subprocess.Popen[bytes] | None = None
         popen = None
         try:
@@ -115,13 +118,26 @@ class Launch:
     @property
     def announced(self) -> dict[int, Announcement]:
         """What the Node processes of the app have said of themselves, by pid, the ended ones included."""
-        return read_announcements(announce_file(self._run_dir))
+        return self._announcements.read()
 
     def processes(self) -> list[psutil.Process]:
         """The living processes of the app, parents first."""
-        self._tree.adopt(self.announced)
+        self._adopt_announced()
         self._popen.poll()  # reaps: psutil must not see our own zombie as a process
         return self._tree.alive()
+
+    def find_escaped(self) -> list[psutil.Process]:
+        """Like ``processes``, and those whose parents ended before anybody looked; dear: every process is asked."""
+        self._popen.poll()
+        return self._tree.all_alive()
+
+    def _adopt_announced(self) -> None:
+        """Take those that have announced themselves since the last look."""
+        with self._adopting:
+            announced = self.announced
+            if announced is not self._adopted:
+                self._tree.adopt(pid for pid, one in announced.items() if self._adopted.get(pid) is not one)
+                self._adopted = announced
 
     def owners(self) -> list[psutil.Process]:
         """The processes of the app that listen on its port."""
@@ -215,7 +231,7 @@ class Launch:
             return
         self._stopped = True
         try:
-            self._tree.adopt(self.announced)
+            self._adopt_announced()
             # Not by its pid, which may be a stranger's once the process has been waited for.
             root = self._tree.root if self._popen.poll() is None else None
             first = self._app if self._app is not None else root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_memory.node.discover import addresses_of, is_node_process, is_own_address, port_owner
+from pytest_memory.node.discover import AnnouncementFile, addresses_of, is_node_process, is_own_address, port_owner
 from pytest_memory.node.readiness import choose_free_port
 
 
@@ -103,3 +104,24 @@ def test_an_address_of_this_machine_is_told_from_others() -> None:
     assert addresses_of("no-such-host.invalid") == addresses_of("a..b") == []
     own_addresses = {a.address for found in psutil.net_if_addrs().values() for a in found if a.family == socket.AF_INET}
     assert all(is_own_address(address) for own in own_addresses for address in addresses_of(own))
+
+
+def announcement(pid: int, version: str = "v20.0.0") -> bytes:
+    note = {"pid": pid, "ppid": 1, "argv": ["node"], "execArgv": [], "version": version, "wrapper": False}
+    return json.dumps({**note, "url": None, "refused": None}).encode() + b"\n"
+
+
+def test_of_the_announcements_only_what_was_appended_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "announced.jsonl"
+    file = AnnouncementFile(str(path))
+    assert file.read() == {}
+    first = announcement(7)
+    path.write_bytes(first + announcement(8)[:20])
+    before = file.read()
+    assert set(before) == {7}
+    path.write_bytes(b"\0" * len(first) + announcement(8) + announcement(7, "v22.0.0"))
+    assert {pid: one.node_version for pid, one in file.read().items()} == {7: "v22.0.0", 8: "v20.0.0"}
+    assert set(before) == {7}
+    assert file.read() is file.read()
+    path.unlink()
+    assert set(file.read()) == {7, 8}
