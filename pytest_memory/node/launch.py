@@ -145,9 +145,17 @@ class Launch:
 
     def other_ports(self) -> set[int]:
         """Ports the app listens on besides its own one and its inspectors': a hint when it is not ready."""
-        inspectors = {url.rsplit(":", 1)[1].split("/")[0] for a in self.announced.values() if (url := a.url)}
-        ports = set().union(*(listening_ports(process) for process in self.processes()))
-        return {port for port in ports if port != self.port and str(port) not in inspectors}
+        return set().union(*(self._serving_ports(process) for process in self.processes())) - {self.port}
+
+    def _serving_ports(self, process: psutil.Process) -> set[int]:
+        announced = self.announced.get(process.pid)
+        inspector = {parse_ws_url(announced.url)[1]} if announced and announced.url else set()
+        return listening_ports(process) - inspector
+
+    def candidates(self) -> list[psutil.Process]:
+        """The processes that may be the app where nobody listens on its port: Node, and no wrapper we know."""
+        announced = self.announced
+        return [p for p in self.processes() if (one := announced.get(p.pid)) is not None and not one.wrapper]
 
     @property
     def pid(self) -> int:
@@ -156,9 +164,10 @@ class Launch:
 
     def identify_app(self) -> bool:
         """Look for the app among the processes and settle on it; False when there is no candidate yet."""
-        owners = [process.pid for process in self.owners()]
+        # On any port, if not on its own: launchers (cross-env, tsx) announce themselves first, but listen on none.
+        owners = self.owners() or [process for process in self.candidates() if self._serving_ports(process)]
         processes = {process.pid: process for process in self.processes()}
-        pid = choose_app(gather_facts(processes.values()), self.announced, owners)
+        pid = choose_app(gather_facts(processes.values()), self.announced, [owner.pid for owner in owners])
         if pid is not None:
             self._app = processes[pid]
         return pid is not None

@@ -52,7 +52,9 @@ def wait_ready(launch: Launch) -> str:
         if time.monotonic() > deadline:
             raise _not_ready(launch, ready)
         time.sleep(_POLL_S)
-    if ready.kind != "log":
+    if ready.kind == "log":
+        _wait_owner(launch)
+    else:
         _check_owner(launch)
     launch.identify_app()
     return host
@@ -64,6 +66,13 @@ def _wait_announced(launch: Launch, deadline: float) -> None:
             break
         time.sleep(_POLL_S)
     launch.identify_app()
+
+
+def _wait_owner(launch: Launch) -> None:
+    """Give the app a moment to listen where several processes may be it: a launcher goes before what it launches."""
+    deadline = time.monotonic() + _SETTLE_S
+    while not launch.owners() and len(launch.candidates()) > 1 and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def _is_over(launch: Launch) -> bool:

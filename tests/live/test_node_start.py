@@ -63,3 +63,30 @@ def test_each_announcement_is_looked_into_once(start_app: StartApp, monkeypatch:
     for _ in range(3):
         assert len(app.processes) == 3
     assert sorted(adopted) == sorted(app._backing.announced)
+
+
+_LAUNCHER = "require('child_process').fork('./server.js'); setInterval(() => {}, 1000);"
+_SERVER = """
+const server = require('http').createServer((req, res) => res.end('served'));
+const listen = () => server.listen(%s, () => console.log('serving'));
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "begin", "ready"),
+    [
+        ("process.env.PORT", "console.log('starting'); setTimeout(listen, 100)", "log:starting"),
+        ("0", "listen()", "log:serving"),
+    ],
+    ids=["listens after its log line", "listens on another port"],
+)
+def test_an_app_behind_a_launcher_that_announced_itself_first_is_found_by_its_listening(
+    start_app: StartApp, tmp_path: Path, port: str, begin: str, ready: str
+) -> None:
+    """As cross-env, tsx and nodemon do."""
+    (tmp_path / "launcher.js").write_text(_LAUNCHER)
+    (tmp_path / "server.js").write_text(_SERVER % (port, begin))
+    app = start_app("launcher.js", cwd=str(tmp_path), ready=ready)
+    assert app.evaluate("process.argv[1]") == str(tmp_path / "server.js")
+    assert sorted(record.role for record in app.processes) == ["app", "wrapper"]
