@@ -207,7 +207,8 @@ class Launch:
 
         Only the app is asked, and once: a child may use the signal for itself, and its RSS can be read without.
         """
-        process = _process(pid)
+        # One we know, not whoever has the pid by now: the signal ends a program that does not expect it.
+        process = next((one for one in self.processes() if one.pid == pid), None)
         if process is None or pid != self.pid:
             raise InspectorError(
                 f"pid {pid} has announced no inspector: it is not Node, or its environment was emptied",
@@ -350,10 +351,3 @@ def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         guardian.kill()
         guardian.wait()
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None

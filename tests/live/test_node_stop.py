@@ -10,6 +10,7 @@ import pytest
 from support.apps import is_gone, leftovers, marked_processes
 
 from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.errors import InspectorError
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
 from pytest_memory.session import AppPool
@@ -76,7 +77,7 @@ def test_an_app_whose_stop_was_interrupted_is_stopped_later(
     assert leftovers(private_tmp) == []
 
 
-def test_a_stranger_under_the_pid_of_an_app_that_ended_is_not_ended(
+def test_a_stranger_under_the_pid_of_an_app_that_ended_is_neither_asked_nor_ended(
     make_spec: Callable[..., AppSpec], private_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = NodeApp.start(make_spec(["exits.js", "0"], ready=None))
@@ -85,6 +86,8 @@ def test_a_stranger_under_the_pid_of_an_app_that_ended_is_not_ended(
         try:
             monkeypatch.setattr(app._backing._popen, "pid", stranger.pid)  # type: ignore[attr-defined]
             monkeypatch.setattr(app._backing, "_app", None)
+            with pytest.raises(InspectorError, match="has announced no inspector"):
+                app._backing.find_inspector(stranger.pid)
             app.stop()
             assert stranger.poll() is None
         finally:
