@@ -51,16 +51,22 @@ class AppPool:
         return app
 
     def release(self, app: NodeApp) -> None:
-        """Stop the app (idempotent) and forget it."""
+        """Stop the app (idempotent) and forget it: in this order, for a stop that is interrupted is tried again."""
         if app in self._all:
+            app.stop()
             self._all.remove(app)
             self._shared = {key: kept for key, kept in self._shared.items() if kept[1] is not app}
-            app.stop()
 
     def release_all(self) -> None:
-        """Stop whatever still runs, newest first."""
+        """Stop whatever still runs, newest first; raises the first error once every app has been told to stop."""
+        errors: list[BaseException] = []
         for app in reversed(self._all.copy()):
-            self.release(app)
+            try:
+                self.release(app)
+            except BaseException as error:  # noqa: BLE001 - a Ctrl-C, too: the other apps must end all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class MemorySession:

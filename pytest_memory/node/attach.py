@@ -24,7 +24,15 @@ from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.cdp.transport import fetch_inspector_urls, parse_ws_url
 from pytest_memory.errors import AppError, InspectorError, PytestMemoryWarning
 from pytest_memory.node.choose import Announcement
-from pytest_memory.node.discover import describe, is_cluster_worker, is_node_process, listening_ports, port_owner
+from pytest_memory.node.discover import (
+    addresses_of,
+    describe,
+    is_cluster_worker,
+    is_node_process,
+    is_own_address,
+    listening_ports,
+    port_owner,
+)
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec, AttachTarget
 from pytest_memory.node.tree import ProcessTree, is_alive
@@ -106,7 +114,7 @@ class Attachment:
             if not urls:
                 raise InspectorError(f"{host}:{port} lists no inspector", slug="inspector-refused")
             return None, urls[0]
-        process = _process_of_url(target.value, port) if target.kind == "url" else _process_of_pid(target.value)
+        process = _process_of_url(target.value, host, port) if target.kind == "url" else _process_of_pid(target.value)
         return process.pid, self._find_or_open(process)
 
     def _find_or_open(self, process: psutil.Process) -> str:
@@ -183,22 +191,23 @@ class Attachment:
         return found
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the app to end; its status is its parent's to know, so always None."""
-        try:
-            self._app.wait(timeout_s)
-        except psutil.TimeoutExpired:
-            pass
+        """Wait for the app to end; its status is its parent's to know, so always None.
+
+        Looked at, not waited for: this process may be the parent, and a status is handed out once."""
+        deadline = time.monotonic() + timeout_s
+        while is_alive(self._app) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         return None
 
     def stop(self) -> None:
         """Detach: close the inspectors we had opened (idempotent)."""
         for pid, url in list(self._opened.items()):
-            del self._opened[pid]
             try:
                 with InspectorClient.connect(url) as client:
                     client.evaluate(_CLOSE_INSPECTOR)
             except InspectorError:
                 pass  # the process has ended, or closed it by itself
+            self._opened.pop(pid, None)
 
 
 def find_open_inspector(process: psutil.Process) -> str | None:
@@ -334,8 +343,18 @@ def _process_of_pid(text: str) -> psutil.Process:
         raise AppError(f"there is no process {text} to attach to", slug="app-not-found") from error
 
 
-def _process_of_url(url: str, port: int) -> psutil.Process:
-    process = port_owner(port)
+def _process_of_url(url: str, host: str, port: int) -> psutil.Process:
+    addresses = addresses_of(host)
+    own = [address for address in addresses if is_own_address(address)]
+    if not own:
+        found = f"is {', '.join(map(str, addresses))}, no address of this machine" if addresses else "is not known"
+        raise AppError(
+            f"the app at {url!r} cannot be measured from here: {host!r} {found}",
+            slug="app-not-found",
+            hint="run the tests where the app runs; if it runs here behind a proxy, attach by its pid or by "
+            "--memory-inspector=HOST:PORT, which needs its inspector open there",
+        )
+    process = port_owner(port, own)
     if process is None:
         raise AppError(
             f"no process of this machine, as far as visible to user {os.getuid()}, listens on the port of {url!r}",

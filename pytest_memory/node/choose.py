@@ -5,7 +5,8 @@ owns the listening socket.
 What it is not: the gathering of those facts (``node.discover``).  Floor 2: no I/O.
 
 The rule: the app is the process that owns the listening socket of its port; of several owners the one the others
-descend from (a cluster's primary).  Where nobody listens, it is the first Node process that is not a wrapper.
+descend from (a cluster's primary).  Where nobody listens there, it is one that listens on another port, else the first
+Node process that is not a wrapper.
 Titles and command names are no help: npm and Next.js overwrite theirs.
 """
 

@@ -28,7 +28,7 @@ PRELOAD: Final = Path(__file__).with_name("preload.cjs")
 PERMISSION_FLAGS = ("--permission", "--experimental-permission")
 _NPM_PROGRAMS = ("npm", "npx")
 # ``stderr``: the inspector's secret uuid is not served to every local user over HTTP.  Node then writes it to
-# stderr, which only we read, and which AppOutput cleans.
+# stderr, which we read, and AppOutput cleans; that of a child the app may read itself.  Node documents no third way.
 _PUBLISH_UID = "--inspect-publish-uid=stderr"
 
 

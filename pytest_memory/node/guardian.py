@@ -1,9 +1,10 @@
 """A small process that outlives a killed pytest just long enough to end the app it had started.
 
 What it is: a program run as ``python -I -S guardian.py RUN_DIR VARIABLE`` beside each started app.  Its standard
-input is a pipe whose only writer is the process that started the app.  The words written there are pids; the word
-"done" is a good-bye.  End of file without it means that the writer died (SIGKILL, os._exit, a crash): the guardian
-then ends the app's whole session and removes its private directory.
+input is a pipe whose only writer is the process that started the app.  The words written there are "PID" or
+"PID:START", the leader of the app's session and when it started; the word "done" is a good-bye.  End of file without
+it means that the writer died (SIGKILL, os._exit, a crash): the guardian then ends the app's whole session and removes
+its private directory.
 What it is not: the ordinary way to stop an app (``node.tree``).  Floor 5; the standard library only, for the start
 has to cost milliseconds.
 
@@ -35,7 +36,7 @@ def main() -> None:
     if "done" in words:
         return
     marker = f"{variable}={run_dir}/".encode()
-    sessions = {int(word) for word in words if word.isdigit()}
+    sessions = _parse_sessions(words)
     _end(sessions, marker)
     shutil.rmtree(run_dir, ignore_errors=True)
 
@@ -54,7 +55,22 @@ def _read_words() -> list[str]:
     return data.decode("ascii", "replace").split()
 
 
-def _end(sessions: set[int], marker: bytes) -> None:
+def _parse_sessions(words: list[str]) -> dict[int, str]:
+    """Leaders of sessions, and their start times; "" where that is not known."""
+    pairs = (word.partition(":") for word in words)
+    return {int(pid): started for pid, _, started in pairs if pid.isdigit()}
+
+
+def started_at(pid: int) -> str:
+    """When a process started, in the kernel's ticks; "" when there is no such process, or no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[19].decode("ascii")  # field 22, the name being the second
+    except OSError:
+        return ""
+
+
+def _end(sessions: dict[int, str], marker: bytes) -> None:
     if not _signal_all(sessions, marker, signal.SIGTERM):
         return
     deadline = time.monotonic() + _TERM_GRACE_S
@@ -66,7 +82,7 @@ def _end(sessions: set[int], marker: bytes) -> None:
         time.sleep(0.05)
 
 
-def _signal_all(sessions: set[int], marker: bytes, number: signal.Signals) -> bool:
+def _signal_all(sessions: dict[int, str], marker: bytes, number: signal.Signals) -> bool:
     pids = _find(sessions, marker)
     for pid in pids:
         try:
@@ -76,15 +92,23 @@ def _signal_all(sessions: set[int], marker: bytes, number: signal.Signals) -> bo
     return bool(pids)
 
 
-def _find(sessions: set[int], marker: bytes) -> set[int]:
+def _find(sessions: dict[int, str], marker: bytes) -> set[int]:
     """Processes of the app's session, and those that left it but carry its environment variable."""
     if not os.path.isdir("/proc/self"):
-        return _find_by_group(sessions)
+        return _find_by_group(set(sessions))
+    own = {pid for pid, started in sessions.items() if _is_own(pid, started)}
     found = set()
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid() and _belongs(int(name), sessions, marker):
+        if name.isdigit() and int(name) != os.getpid() and _belongs(int(name), own, marker):
             found.add(int(name))
     return found
+
+
+def _is_own(session: int, started: str) -> bool:
+    """Whether a session is the app's: its leader is the one that was started, or has ended.
+
+    The pid of an app that ended long ago may be another program's now, and lead that one's session."""
+    return not started or started_at(session) in ("", started)
 
 
 def _find_by_group(sessions: set[int]) -> set[int]:

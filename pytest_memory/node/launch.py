@@ -38,7 +38,8 @@ from pytest_memory.node.command import (
     build_env,
     resolve_command,
 )
-from pytest_memory.node.discover import describe, gather_facts, listening_ports, read_announcements
+from pytest_memory.node.discover import AnnouncementFile, describe, gather_facts, listening_ports
+from pytest_memory.node.guardian import started_at
 from pytest_memory.node.output import AppOutput
 from pytest_memory.node.spec import AppSpec
 from pytest_memory.node.tree import ProcessTree, is_alive
@@ -64,6 +65,9 @@ class Launch:
         self._stopped = False
         command = resolve_command(spec, port)
         self._run_dir = tempfile.mkdtemp(prefix="pytest-memory-")  # 0700
+        self._announcements = AnnouncementFile(announce_file(self._run_dir))
+        self._adopting = threading.RLock()
+        self._adopted: dict[int, Announcement] = {}
         self._guardian: subprocess.Popen[bytes] | None = None
         popen = None
         try:
@@ -98,7 +102,7 @@ class Launch:
         finally:
             os.close(write_fd)
         self._drain = _Drain(read_fd, self.output)
-        _tell(self._guardian, f"{popen.pid}\n")
+        _tell(self._guardian, f"{popen.pid}:{started_at(popen.pid)}\n")
         return popen
 
     @property
@@ -114,13 +118,26 @@ class Launch:
     @property
     def announced(self) -> dict[int, Announcement]:
         """What the Node processes of the app have said of themselves, by pid, the ended ones included."""
-        return read_announcements(announce_file(self._run_dir))
+        return self._announcements.read()
 
     def processes(self) -> list[psutil.Process]:
         """The living processes of the app, parents first."""
-        self._tree.adopt(self.announced)
+        self._adopt_announced()
         self._popen.poll()  # reaps: psutil must not see our own zombie as a process
         return self._tree.alive()
+
+    def find_escaped(self) -> list[psutil.Process]:
+        """Like ``processes``, and those whose parents ended before anybody looked; dear: every process is asked."""
+        self._popen.poll()
+        return self._tree.all_alive()
+
+    def _adopt_announced(self) -> None:
+        """Take those that have announced themselves since the last look."""
+        with self._adopting:
+            announced = self.announced
+            if announced is not self._adopted:
+                self._tree.adopt(pid for pid, one in announced.items() if self._adopted.get(pid) is not one)
+                self._adopted = announced
 
     def owners(self) -> list[psutil.Process]:
         """The processes of the app that listen on its port."""
@@ -128,9 +145,17 @@ class Launch:
 
     def other_ports(self) -> set[int]:
         """Ports the app listens on besides its own one and its inspectors': a hint when it is not ready."""
-        inspectors = {url.rsplit(":", 1)[1].split("/")[0] for a in self.announced.values() if (url := a.url)}
-        ports = set().union(*(listening_ports(process) for process in self.processes()))
-        return {port for port in ports if port != self.port and str(port) not in inspectors}
+        return set().union(*(self._serving_ports(process) for process in self.processes())) - {self.port}
+
+    def _serving_ports(self, process: psutil.Process) -> set[int]:
+        announced = self.announced.get(process.pid)
+        inspector = {parse_ws_url(announced.url)[1]} if announced and announced.url else set()
+        return listening_ports(process) - inspector
+
+    def candidates(self) -> list[psutil.Process]:
+        """The processes that may be the app where nobody listens on its port: Node, and no wrapper we know."""
+        announced = self.announced
+        return [p for p in self.processes() if (one := announced.get(p.pid)) is not None and not one.wrapper]
 
     @property
     def pid(self) -> int:
@@ -139,9 +164,10 @@ class Launch:
 
     def identify_app(self) -> bool:
         """Look for the app among the processes and settle on it; False when there is no candidate yet."""
-        owners = [process.pid for process in self.owners()]
+        # On any port, if not on its own: launchers (cross-env, tsx) announce themselves first, but listen on none.
+        owners = self.owners() or [process for process in self.candidates() if self._serving_ports(process)]
         processes = {process.pid: process for process in self.processes()}
-        pid = choose_app(gather_facts(processes.values()), self.announced, owners)
+        pid = choose_app(gather_facts(processes.values()), self.announced, [owner.pid for owner in owners])
         if pid is not None:
             self._app = processes[pid]
         return pid is not None
@@ -181,7 +207,8 @@ class Launch:
 
         Only the app is asked, and once: a child may use the signal for itself, and its RSS can be read without.
         """
-        process = _process(pid)
+        # One we know, not whoever has the pid by now: the signal ends a program that does not expect it.
+        process = next((one for one in self.processes() if one.pid == pid), None)
         if process is None or pid != self.pid:
             raise InspectorError(
                 f"pid {pid} has announced no inspector: it is not Node, or its environment was emptied",
@@ -214,8 +241,10 @@ class Launch:
             return
         self._stopped = True
         try:
-            self._tree.adopt(self.announced)
-            first = self._app if self._app is not None else _process(self._popen.pid)
+            self._adopt_announced()
+            # Not by its pid, which may be a stranger's once the process has been waited for.
+            root = self._tree.root if self._popen.poll() is None else None
+            first = self._app if self._app is not None else root
             survivors = self._tree.terminate(first, timeout_s=self.spec.stop_timeout_s, settle_s=_SETTLE_S)
         except BaseException:
             # A second Ctrl-C while we were being polite.
@@ -322,10 +351,3 @@ def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         guardian.kill()
         guardian.wait()
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None

@@ -260,16 +260,18 @@ class NodeApp:
 
         Raises AppError[app-not-stopped] when a process outlives SIGKILL.
         """
-        with self._lock:
-            inspectors, self._inspectors = self._inspectors, {}
-            client, self._client = self._client, None
-            self._stopped = True
-        # Connections first: a process waits for its inspector's clients before it exits.
-        for inspector in inspectors.values():
-            inspector.close()
-        if client is not None:
-            client.close()
-        self._backing.stop()
+        try:
+            with self._lock:
+                inspectors, self._inspectors = self._inspectors, {}
+                client, self._client = self._client, None
+                self._stopped = True
+            # Connections first: a process waits for its inspector's clients before it exits.
+            for inspector in inspectors.values():
+                inspector.close()
+            if client is not None:
+                client.close()
+        finally:  # also when interrupted while a connection is closed
+            self._backing.stop()
 
     def __enter__(self) -> NodeApp:
         return self

@@ -47,12 +47,14 @@ def wait_ready(launch: Launch) -> str:
         return LOOPBACKS[0]
     probe = _probe_for(launch, ready, deadline)
     while (host := probe()) is None:
-        if launch.exit_status is not None and not launch.processes():
+        if _is_over(launch):
             raise exited_error(launch, f"before it was ready ({ready})")
         if time.monotonic() > deadline:
             raise _not_ready(launch, ready)
         time.sleep(_POLL_S)
-    if ready.kind != "log":
+    if ready.kind == "log":
+        _wait_owner(launch)
+    else:
         _check_owner(launch)
     launch.identify_app()
     return host
@@ -60,10 +62,22 @@ def wait_ready(launch: Launch) -> str:
 
 def _wait_announced(launch: Launch, deadline: float) -> None:
     while not any(not a.wrapper for a in launch.announced.values()):
-        if launch.exit_status is not None or time.monotonic() > deadline:
+        if _is_over(launch) or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
     launch.identify_app()
+
+
+def _wait_owner(launch: Launch) -> None:
+    """Give the app a moment to listen where several processes may be it: a launcher goes before what it launches."""
+    deadline = time.monotonic() + _SETTLE_S
+    while not launch.owners() and len(launch.candidates()) > 1 and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _is_over(launch: Launch) -> bool:
+    """Whether nothing of the app runs: a shell may end and leave its server, which has not announced itself yet."""
+    return launch.exit_status is not None and not launch.processes() and not launch.find_escaped()
 
 
 def _probe_for(launch: Launch, ready: Ready, deadline: float) -> Callable[[], str | None]:
@@ -162,7 +176,7 @@ def _check_owner(launch: Launch) -> None:
         )
 
 
-def exited_error(launch: Launch, when: str) -> AppError:
+def exited_error(launch: Launch, when: str, *, hint: str | None = None) -> AppError:
     """The error for an app that ended: with its true status, its last words, and what they mean."""
     status = launch.wait(_SETTLE_S)
     output = launch.output.text
@@ -171,7 +185,7 @@ def exited_error(launch: Launch, when: str) -> AppError:
     return AppError(
         f"{launch.spec.label!r} {account.what}, {when}",
         slug="app-port-taken" if taken else "app-exited",
-        hint=account.hint or "its last output says why; started by hand with the same command it should run on",
+        hint=account.hint or hint or "its last output says why; started by hand with the same command it should run on",
         exit_status=status,
         output_tail=output,
     )
@@ -179,14 +193,19 @@ def exited_error(launch: Launch, when: str) -> AppError:
 
 def _not_ready(launch: Launch, ready: Ready) -> AppError:
     others = sorted(launch.other_ports())
-    hint = f"raise ready_timeout (now {format_duration(launch.spec.ready_timeout_s)}), or change ready"
+    within = format_duration(launch.spec.ready_timeout_s)
+    hint = f"raise ready_timeout (now {within}), or change ready"
     if others and ready.kind != "log":
         listed = ", ".join(str(port) for port in others)
         hint = f"it listens on {listed}: let it listen on process.env.PORT, or pass port={others[0]}"
+    if launch.exit_status is not None:
+        running = ", ".join(describe(process) for process in launch.processes()) or "nothing of it"
+        when = f"before it was ready ({ready}); after {within} {running} still ran"
+        return exited_error(launch, when, hint=hint if others else None)
     waited = {"path": f"GET http://127.0.0.1:{launch.port}{ready.value} did not answer with a status below 500"}
     waited |= {"tcp": f"nothing listens on port {launch.port}", "log": f"no output matches {ready.value!r}"}
     return AppError(
-        f"{launch.spec.label!r} was not ready within {format_duration(launch.spec.ready_timeout_s)}: "
+        f"{launch.spec.label!r} was not ready within {within}: "
         f"{waited[ready.kind]}; it is still running (pid {launch.root_pid})",
         slug="app-not-ready",
         hint=hint,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -24,72 +25,89 @@ class ProcessTree:
     """Every process that belongs to one start of an app.
 
     ``marker`` is (variable, value) of the environment; None for an app that was not started by us.  Processes once
-    seen are remembered (psutil compares the creation time, so a reused pid is never taken for one of them).
+    seen are remembered (psutil compares the creation time, so a reused pid is never taken for one of them).  Any
+    thread may ask: a sampler looks for new processes while the test does.
     """
 
     def __init__(self, root_pid: int, marker: tuple[str, str] | None) -> None:
         self._root_pid = root_pid
         self._marker = marker
         self._known: dict[int, psutil.Process] = {}
+        self._lock = threading.RLock()  # held for reads of /proc, never for a wait
         self.outstayed = False
         """Whether the process that was asked to end outlived the time it was given."""
         self.remember([root_pid])
+        self.root = self._known.get(root_pid)
+        """The process we started, as it was when it had not been waited for; None when it was gone already."""
 
     def remember(self, pids: Iterable[int]) -> None:
         """Take pids that belong to the app now: the started process, children just seen; vanished ones are ignored."""
-        for pid in pids:
-            if pid not in self._known or not self._known[pid].is_running():
-                try:
-                    self._known[pid] = psutil.Process(pid)
-                except psutil.Error:
-                    pass
+        with self._lock:
+            for pid in pids:
+                if pid not in self._known or not self._known[pid].is_running():
+                    try:
+                        self._known[pid] = psutil.Process(pid)
+                    except psutil.Error:
+                        pass
 
     def adopt(self, pids: Iterable[int]) -> None:
         """Take pids that said at some time that they belong to the app; they may be a stranger's by now.
 
         The end of an announced process is not announced, and its pid may be given to anybody, whom we must neither
         measure nor end: who lives under it has to bear the mark himself."""
-        for pid in pids:
-            if pid in self._known and self._known[pid].is_running():
-                continue
-            try:
-                process = psutil.Process(pid)
-            except psutil.Error:
-                continue
-            if self._belongs(process):
-                self._known[pid] = process
+        with self._lock:
+            for pid in pids:
+                if pid in self._known and self._known[pid].is_running():
+                    continue
+                try:
+                    process = psutil.Process(pid)
+                except psutil.Error:
+                    continue
+                if self._belongs(process):
+                    self._known[pid] = process
 
     def alive(self) -> list[psutil.Process]:
         """Known processes and their descendants that live (zombies do not), parents before children."""
+        with self._lock:
+            self._forget_dead()
+            find_children = _children_finder()
+            waiting = list(self._known)
+            while waiting:
+                for pid in find_children(waiting.pop()):
+                    if pid not in self._known:
+                        self.remember([pid])
+                        waiting.append(pid)
+            self._forget_dead()
+            return sorted(self._known.values(), key=lambda process: (_created(process), process.pid))
+
+    def _forget_dead(self) -> None:
         self._known = {pid: process for pid, process in self._known.items() if is_alive(process)}
-        find_children = _children_finder()
-        waiting = list(self._known)
-        while waiting:
-            for pid in find_children(waiting.pop()):
-                if pid not in self._known:
-                    self.remember([pid])
-                    waiting.append(pid)
-        self._known = {pid: process for pid, process in self._known.items() if is_alive(process)}
-        return sorted(self._known.values(), key=lambda process: (_created(process), process.pid))
 
     def all_alive(self) -> list[psutil.Process]:
         """Like ``alive``, and whoever escaped to another parent: looks at the environment of every process."""
         own = os.getpid()
-        for process in psutil.process_iter():
-            if process.pid != own and process.pid not in self._known and self._belongs(process):
-                self._known[process.pid] = process
-        return self.alive()
+        with self._lock:
+            for process in psutil.process_iter():
+                if process.pid != own and process.pid not in self._known and self._belongs(process):
+                    self._known[process.pid] = process
+            return self.alive()
 
     def _belongs(self, process: psutil.Process) -> bool:
         if self._marker is None:
             return False
         try:
-            if os.getsid(process.pid) == self._root_pid:
+            if os.getsid(process.pid) == self._root_pid and self._is_own_session():
                 return True
             variable, value = self._marker
             return process.environ().get(variable) == value
         except (psutil.Error, OSError):
             return False  # gone, or somebody else's
+
+    def _is_own_session(self) -> bool:
+        """Whether the session of the root's number is the root's: reused, the number leads a stranger's."""
+        if self.root is None or self.root.is_running():
+            return True
+        return not psutil.pid_exists(self._root_pid)
 
     def terminate(self, first: psutil.Process | None, *, timeout_s: float, settle_s: float) -> list[psutil.Process]:
         """End everything: politely the app ``first``, then the rest, then by force.  Returns who is still alive.

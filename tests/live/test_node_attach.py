@@ -118,6 +118,17 @@ def test_by_the_url_it_serves(run_foreign: RunForeign, attach: Attach) -> None:
     assert app.evaluate("process.pid") == foreign.pid
 
 
+def test_a_url_of_another_machine_is_not_taken_for_the_local_app_on_that_port(
+    run_foreign: RunForeign, attach: Attach
+) -> None:
+    foreign = run_foreign()
+    for host in ("192.0.2.7", "no-such-host.invalid"):
+        with pytest.raises(AppError, match=f"cannot be measured from here: '{host}' is") as error:
+            attach(f"http://{host}:{foreign.port}")
+        assert error.value.slug == "app-not-found"
+        assert "--memory-inspector=HOST:PORT" in str(error.value.hint)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_by_the_address_of_its_inspector(run_foreign: RunForeign, attach: Attach, host: str) -> None:
     foreign = run_foreign("hello.js", "--inspect=127.0.0.1:0")
@@ -205,6 +216,18 @@ def test_an_attached_app_that_dies_is_reported(run_foreign: RunForeign, attach: 
     with pytest.raises(AppError, match="ended with an unknown status") as error:
         app.check()
     assert error.value.slug == "app-died"
+
+
+def test_the_status_of_an_attached_app_is_left_to_its_parent(run_foreign: RunForeign, attach: Attach) -> None:
+    """Which is this process."""
+    foreign = run_foreign()
+    app = attach(foreign.pid)
+    assert app.wait(0.05) is None
+    assert app.alive
+    foreign.popen.kill()
+    assert app.wait(60) is None
+    assert not app.alive
+    assert foreign.popen.wait() == -signal.SIGKILL
 
 
 def test_the_workers_of_an_attached_cluster_can_be_asked(run_foreign: RunForeign, attach: Attach) -> None:

@@ -110,6 +110,12 @@ def test_ready_by_log_sees_the_pattern(start_app: StartApp) -> None:
     assert app.client.get("/").status_code == 200
 
 
+def test_ready_by_log_is_not_the_inspectors_own_line(start_app: StartApp) -> None:
+    """Which reads "Debugger listening on ws://…"."""
+    app = start_app("listens-late.js", ready="log:listening on")
+    assert app.client.get("/").status_code == 200
+
+
 def test_ready_by_path_waits_until_the_status_is_below_500(start_app: StartApp) -> None:
     app = start_app("unhealthy.js", ready="/health")
     assert wait_until(lambda: "warm after 3 requests" in app.output.text)
