@@ -397,7 +397,9 @@ def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outco
     if slope.high < _tolerated(series, limit, plan, units - drained[0][0]):
         return ("inconclusive", "gives-back") if grows else ("pass", "given-back")
     grew = drained[-1][1] - drained[0][1] > LEAK_RESOLUTIONS * RESOLUTION[series.kind]
-    # A cache may fill beside a store that expires: it is given the work any growth is given.
-    if slope.low > limit and grew and _worked_enough_to_fail(series, plan):
+    # A cache may fill beside a store that expires: it is given the work any growth is given, or the time, with rests.
+    rested_s = sum(rest.duration_s for rest in series.rests)
+    long_enough = _worked_enough_to_fail(series, plan) or series.lasted_s + rested_s >= plan.leak_after_long_s
+    if slope.low > limit and grew and long_enough:
         return "critical", "grows-between-rests"
     return "inconclusive", "gives-back"

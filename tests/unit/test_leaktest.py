@@ -445,3 +445,10 @@ def test_a_kind_of_memory_that_cannot_be_read_any_more_has_no_answer() -> None:
     found = {estimate.kind: estimate.outcome for estimate in judge_leak(rounds, LeakPlan())}
     assert found["fds"] == "inconclusive"
     assert found["heap"] == "pass"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cache_that_fills_beside_sessions_is_given_the_time_any_growth_is_given(seed: int) -> None:
+    retained = together(cache(15_000, 100), expiring(3.0, 500))
+    stop, _ = simulate(SimulatedApp(rate=800.0, portion=200, retained=retained), seed=seed)
+    assert heap_of(stop).outcome != "critical", stop

@@ -178,3 +178,36 @@ def test_falls_in_a_rest() -> None:
     assert rest.fall_times_s(1000) == (2, 4)
     assert rest.fall_times_s(1e6) == ()
     assert rest.lowest == 20_000
+
+
+def slow_rounds_with_sessions(slope: float, *, cycles: int = 4, units: int = 75) -> list[Round]:
+    """Sessions of 60 KB expire in each rest; what ``slope`` bytes a unit have left by then stays."""
+    rounds: list[Round] = []
+
+    def add(heap_bytes: float, done: int, *, idle: bool) -> None:
+        at = float(len(rounds))
+        memory = replace(SETTLED, heap_used_bytes=round(heap_bytes))
+        rounds.append(
+            Round(index=len(rounds), units=done, errors=0, start_s=at, end_s=at + 1.0, memory=memory, idle=idle)
+        )
+
+    add(5e6, 0, idle=False)
+    for cycle in range(cycles):
+        for part in range(3):
+            add(5e6 + 60e3 + slope * (cycle * units + (part + 1) * units / 3), units // 3, idle=False)
+        for _ in range(6 if cycle else 11):
+            add(5e6 + slope * (cycle + 1) * units, 0, idle=True)
+    return rounds
+
+
+@pytest.mark.parametrize(("slope", "outcome"), [(0, "pass"), (4, "pass"), (10, "inconclusive"), (40, "inconclusive")])
+def test_what_surely_grows_from_rest_to_rest_is_not_passed_for_adding_up_to_little(slope: float, outcome: str) -> None:
+    assert heap(slow_rounds_with_sessions(slope)).outcome == outcome
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_noise_does_not_pass_what_would_be_doubted_without_it(seed: int) -> None:
+    """100 B/unit in 120 units of a slow app: too little in all to be called, too much a unit to be waved through."""
+    chance = random.Random(seed)
+    readings = [5e6 + 400.0 * index + abs(chance.gauss(0.0, 2000.0)) for index in range(30)]
+    assert heap(make_rounds(readings, units=4)).outcome == "inconclusive"
