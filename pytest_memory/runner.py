@@ -55,6 +55,7 @@ def judge_monitor(
         gc_dropped=monitor.gc_dropped,
         load=monitor.own_loads,
         leak_tests=monitor.leak_loads,
+        heap_leak_tested=any(one.kind == "heap" for result in monitor.leak_results for one in result.estimates),
         failed_runs=monitor.failed_runs,
         unfinished_runs=monitor.unfinished_runs,
         app_died=monitor.app_died,

@@ -7,6 +7,7 @@ comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,7 +34,9 @@ class LimitSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthThresholds:
-    """Where a test without limits of its own becomes a warning; critical begins at ``critical_factor`` times that."""
+    """Where a test without limits of its own becomes a warning; critical begins at ``critical_factor`` times that.
+
+    Growth of a heap that a leak test has judged is at most a warning: what it may keep is that test's limit."""
 
     heap_growth_bytes: float = 50e6
     rss_growth_bytes: float = 100e6
@@ -48,7 +51,8 @@ class Measured:
     ``growth`` holds settled end minus settled start by metric; ``gc_dropped`` counts collections that came too fast to
     be kept; ``doubts`` are metrics whose reading cannot be
     trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``load`` are the runs sent by the test
-    itself, ``leak_tests`` those of each leak test; ``failed_runs`` says why runs in the background have failed that
+    itself, ``leak_tests`` those of each leak test; ``heap_leak_tested`` says that one of them judged the heap;
+    ``failed_runs`` says why runs in the background have failed that
     nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
     that died; ``inspector_lost``: it lives, but could not be asked at the start or the end; ``never_inspected``: at
     neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
@@ -62,6 +66,7 @@ class Measured:
     gc_dropped: int = 0
     load: Sequence[LoadStats] = ()
     leak_tests: Sequence[Sequence[LoadStats]] = ()
+    heap_leak_tested: bool = False
     failed_runs: Sequence[str] = ()
     unfinished_runs: int = 0
     app_died: bool = False
@@ -188,7 +193,11 @@ def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str
     ):
         growth = measured.growth.get(metric)
         if name not in limited and growth is not None and metric not in measured.doubts:
-            checks.append(_health_check(f"health:{metric}", growth.amount, threshold, health, "bytes", growth))
+            # RSS alone wanders with the allocator: it warns.  So does a heap that a leak test has judged: it kept
+            # what that test's limit allows, and a cache that fills in it is no leak.
+            may_be_critical = metric == "heap_used" and not measured.heap_leak_tested
+            critical = threshold * health.critical_factor if may_be_critical else math.inf
+            checks.append(_health_check(f"health:{metric}", threshold, critical, growth))
     if "max_gc_count" not in limited and measured.gc_observed:
         count = float(_major_count(measured.gc_events))
         # Frequent collections are a smell, not a leak: a warning at most, however many.
@@ -197,21 +206,18 @@ def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str
     return checks
 
 
-def _health_check(
-    metric: str, amount: float, threshold: float, health: HealthThresholds, unit: str, growth: Growth
-) -> Check:
+def _health_check(metric: str, threshold: float, critical: float, growth: Growth) -> Check:
     outcome: Outcome = "pass"
-    if amount > threshold * health.critical_factor:
-        # RSS alone wanders with the allocator: it warns, and only heap growth is critical by default.
-        outcome = "critical" if metric == "health:heap_used" else "warning"
-    elif amount >= threshold:
+    if growth.amount > critical:
+        outcome = "critical"
+    elif growth.amount >= threshold:
         outcome = "warning"
     detail: dict[str, str | int | float | bool | None] = {
         "start": growth.start,
         "end": growth.end,
         "units": growth.units,
     }
-    return _graded(metric, outcome, amount, threshold, unit, detail)
+    return _graded(metric, outcome, growth.amount, threshold, "bytes", detail)
 
 
 def _graded(

@@ -120,6 +120,18 @@ def test_health_of_the_heap(amount: float, outcome: Outcome) -> None:
     assert only(checks, "health:heap_used").outcome == outcome
 
 
+@pytest.mark.parametrize(("amount", "outcome"), [(50e6 - 1, "pass"), (50e6, "warning"), (160e6, "warning")])
+def test_health_of_a_heap_that_a_leak_test_judged_is_a_warning_at_most(amount: float, outcome: Outcome) -> None:
+    checks = judge_limits(Measured(growth=heap(amount), heap_leak_tested=True), [], HealthThresholds())
+    assert only(checks, "health:heap_used").outcome == outcome
+
+
+def test_a_limit_of_the_users_own_binds_beside_a_leak_test() -> None:
+    measured = Measured(growth=heap(160e6), heap_leak_tested=True)
+    checks = judge_limits(measured, [limit("max_heap_growth", "100MB")], HealthThresholds())
+    assert only(checks, "max_heap_growth").outcome == "critical"
+
+
 def test_rss_growth_is_at_most_a_warning_by_itself() -> None:
     growth = {"rss": Growth(metric="rss", start=1e6, end=900e6)}
     assert only(judge_limits(Measured(growth=growth), [], HealthThresholds()), "health:rss").outcome == "warning"
