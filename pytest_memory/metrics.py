@@ -253,7 +253,7 @@ def units_of_work(result: RunResult) -> int:
     """Requests (jobs, iterations) done between the two settled readings; 0 when nobody counted."""
     counted = sum(round_.units for round_ in result.rounds)
     counted = counted or max((growth.units for growth in result.growth), default=0)
-    return counted or sum(load.requests for load in result.load)
+    return counted or sum(load.sent for load in result.load)
 
 
 def load_text(result: RunResult) -> str:

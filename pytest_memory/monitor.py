@@ -259,8 +259,8 @@ class MemoryMonitor:
 
     @property
     def units(self) -> int:
-        """Requests served in the measured window."""
-        return sum(load.requests for load in self.loads)
+        """Requests served in the measured window, those that warmed a load run up included: their memory is, too."""
+        return sum(load.sent for load in self.loads)
 
     @property
     def growth(self) -> dict[str, Growth]:
@@ -504,7 +504,7 @@ class MemoryMonitor:
 
     def _count_load(self) -> tuple[int, int]:
         loads = [result.stats for result in self._load_results]
-        return sum(load.requests for load in loads), sum(load.errors for load in loads)
+        return sum(load.sent for load in loads), sum(load.errors for load in loads)
 
     def _active(self) -> Sampler:
         if self._sampler is None or self._stopped:

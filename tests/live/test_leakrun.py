@@ -257,6 +257,7 @@ def test_what_an_operation_returns_is_counted() -> None:
     stats = LoadStats(requests=10, errors=1)
     assert count_work(stats) == (10, 1)
     assert count_work([stats, stats]) == (20, 2)
+    assert count_work(LoadStats(requests=10, errors=1, warmup_requests=5)) == (15, 1)
     assert count_work(None) is None
     assert count_work([stats, "x"]) is None
 
