@@ -80,6 +80,11 @@ def _is_judged(metric: Metric, settings: BaselineSettings) -> bool:
     return metric.judged != "named" if settings.metrics is None else metric.name in settings.metrics
 
 
+def _is_judged_per_unit(entry: BaselineEntry, work: int, settings: BaselineSettings) -> bool:
+    name = "heap_bytes_per_unit"
+    return bool(work) and name in entry.metrics and _is_judged(metrics.BY_NAME[name], settings)
+
+
 def _is_binding(metric: Metric, settings: BaselineSettings) -> bool:
     """Whether a breach fails the test: what the test names, and what is always judged."""
     return metric.judged == "always" or settings.metrics is not None
@@ -98,7 +103,7 @@ def _judge_metric(
         return _check(metric, doubt, "baseline-not-measured") if expected and binding else None
     work = metrics.units_of_work(result)
     if metric.name == "heap_growth_bytes" and not same_units(entry.units, work):
-        if "heap_bytes_per_unit" in entry.metrics and work:
+        if _is_judged_per_unit(entry, work, settings):
             return None  # other amounts of work: the growth per unit is what can be compared, and is
         return _check(
             metric, doubt, "baseline-not-comparable", detail=_difference("units", str(entry.units), str(work))

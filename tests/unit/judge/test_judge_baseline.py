@@ -187,6 +187,15 @@ def test_growth_in_bytes_is_compared_only_after_the_same_work() -> None:
     assert growth.detail == {"difference": "units", "before": "2000", "after": "10000"}
 
 
+def test_growth_in_bytes_that_is_named_alone_is_never_passed_over() -> None:
+    longer = result(growth=0.5 * MB, loads=[load(10_000)])
+    alone = judged(longer, metrics={"heap_growth_bytes": None})["heap_growth_bytes"]
+    assert (alone.outcome, alone.reason) == ("inconclusive", "baseline-not-comparable")
+    assert alone.detail == {"difference": "units", "before": "2000", "after": "10000"}
+    both = judged(longer, metrics={"heap_growth_bytes": None, "heap_bytes_per_unit": None})
+    assert reasons(both) == {"heap_bytes_per_unit": "within"}
+
+
 def test_200_bytes_a_request_are_a_breach_of_the_slope() -> None:
     check = judged(result(leaks=[slope(203)]), result(leaks=[slope(3)]))["heap_bytes_per_unit"]
     assert (check.outcome, check.reason, check.unit) == ("critical", "baseline-breach", "bytes/request")
