@@ -256,6 +256,14 @@ def units_of_work(result: RunResult) -> int:
     return counted or sum(load.sent for load in result.load)
 
 
+def level_growth(name: str, result: RunResult) -> float | None:
+    """By how much a settled level (heap_bytes, external_bytes) grew in the window; None for any other metric, and where
+    there is no reading at the start."""
+    start, end = result.start_memory, result.end_memory
+    read = _LEVELS.get(name)
+    return None if read is None or start is None or end is None else read(end) - read(start)
+
+
 def load_text(result: RunResult) -> str:
     """What load the app got, without hosts and ports: the same text means the same load."""
     return "; ".join(dict.fromkeys(_one_load_text(load) for load in result.load))[:_MAX_LOAD_TEXT]
@@ -370,6 +378,10 @@ def _heap(memory: SettledMemory) -> int:
     return memory.heap_used_bytes + memory.worker_heap_used_bytes
 
 
+_LEVELS: Mapping[str, Callable[[SettledMemory], float]] = {
+    "heap_bytes": _heap,
+    "external_bytes": lambda memory: memory.external_bytes,
+}
 _READERS: tuple[Callable[[RunResult], dict[str, Reading]], ...] = (
     _read_settled,
     _read_growth,

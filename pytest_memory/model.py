@@ -181,7 +181,8 @@ class LoadStats:
     ``requests`` were started and ended in whatever way; ``errors`` of them failed (``errors_by_kind`` says
     how: "connect", "timeout", "http-500", "trpc", "truncated", …); ``aborted`` were hung up on purpose and are
     no errors; ``dropped`` arrivals could not be started at the asked rate.  ``warmup_requests`` came before and
-    count in nothing else but ``sent``: the app kept what they left, too.  ``stopped_early`` is "app-died", "max-error-rate", "stalled" or "stopped".
+    count in nothing else but ``sent``: the app kept what they left, too.  ``stopped_early`` is "app-died",
+    "max-error-rate", "stalled" or "stopped".
     ``client_busy`` is the share of a core the busiest load process used: near 1 it, not the app, may be slow."""
 
     requests: int
