@@ -76,7 +76,8 @@ class SettledMemory:
 
     Sums over all processes of the app; ``native_bytes`` is RSS not explained by heaps and external memory;
     ``handle_kinds`` counts libuv's active resources by name; ``node_pids`` are the processes whose heaps are in the
-    sums; ``converged`` is False when the floor still moved at the end of the settling budget."""
+    sums; ``converged`` is False when the floor still moved at the end of the settling budget, ``moved_bytes`` is by
+    how much the heaps did so in the last round then (either way, added up)."""
 
     t_s: float
     heap_used_bytes: int
@@ -95,6 +96,7 @@ class SettledMemory:
     collections: int = 0
     duration_s: float = 0.0
     converged: bool = True
+    moved_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

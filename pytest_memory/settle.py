@@ -153,6 +153,8 @@ def settle_app(
     read_pids = {isolate.pid for isolate in mains}
     totals = _read_isolates([*mains, *workers])
     rss, fds = _read_processes([record.pid for record in records], app_pid)
+    converged = mains_still and workers_still
+    moved = sum(abs(isolate.moved_bytes or 0) for isolate in (*mains, *workers))
     native = rss - totals.heap_total - totals.worker_total - totals.external
     return SettledMemory(
         t_s=0.0,
@@ -171,7 +173,8 @@ def settle_app(
         node_pids=tuple(sorted(read_pids - totals.unread_pids)),
         collections=rounds + worker_rounds,
         duration_s=clock() - began,
-        converged=mains_still and workers_still,
+        converged=converged,
+        moved_bytes=0 if converged else moved,
     )
 
 

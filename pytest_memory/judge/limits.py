@@ -20,6 +20,8 @@ GROWTH_METRICS: Mapping[str, str] = {
     "max_rss_growth": "rss",
     "max_external_growth": "external",
 }
+# What a heap that had not settled is still good for, in movements of its last round: the next rounds would move less.
+_MOVES_LEFT = 3.0
 MAJOR_COLLECTIONS = ("mark-compact", "incremental")  # scavenges follow the allocation rate and say nothing
 
 
@@ -48,19 +50,21 @@ class HealthThresholds:
 class Measured:
     """What a measured window offers to the judge.
 
-    ``growth`` holds settled end minus settled start by metric; ``gc_dropped`` counts collections that came too fast to
-    be kept; ``doubts`` are metrics whose reading cannot be
-    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``load`` are the runs sent by the test
-    itself, ``leak_tests`` those of each leak test; ``heap_leak_tested`` says that one of them judged the heap;
-    ``failed_runs`` says why runs in the background have failed that
-    nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
-    that died; ``inspector_lost``: it lives, but could not be asked at the start or the end; ``never_inspected``: at
-    neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
+    ``growth`` holds settled end minus settled start by metric; ``start_moved_bytes`` and ``end_moved_bytes`` are by how
+    much the heap still moved where the reading at that end had not settled.  ``gc_dropped`` counts collections that
+    came too fast to be kept; ``doubts`` are metrics whose reading cannot be trusted, with the reason code
+    ("rss-after-snapshot").  ``load`` are the runs sent by the test itself, ``leak_tests`` those of each leak test;
+    ``heap_leak_tested`` says that one of them judged the heap; ``failed_runs`` says why runs in the background have
+    failed that nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that
+    of an app that died; ``inspector_lost``: it lives, but could not be asked at the start or the end;
+    ``never_inspected``: at neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
     children and cluster workers whose memory is in the start but no longer in the end, ``workers_ended`` says that a
     cluster worker is one of them: a part of the app was restarted.  ``shared_machine`` says that
     other tests ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
+    start_moved_bytes: float = 0
+    end_moved_bytes: float = 0
     gc_events: Sequence[GcEvent] = ()
     gc_observed: bool = False
     gc_dropped: int = 0
@@ -166,8 +170,25 @@ def _judge_growth_limit(measured: Measured, setting: LimitSetting) -> Check:
     over = value > limit.value
     if doubt := measured.doubts.get(metric):
         return _check(setting, "inconclusive", doubt, value, _unit(limit), detail)
+    if metric == "heap_used" and _settling_decides(measured, limit, growth, over):
+        return _check(setting, "inconclusive", "not-settled", value, _unit(limit), detail)
     outcome: Outcome = "critical" if over else "pass"
     return _check(setting, outcome, "over-limit" if over else "within-limit", value, _unit(limit), detail)
+
+
+def _settling_decides(measured: Measured, limit: Limit, growth: Growth, over: bool) -> bool:
+    """Whether readings that had not settled might have given the other answer.
+
+    What still falls is read too high: at the end that makes growth too large, at the start too small.  An app that
+    works by itself never settles to the kilobyte, so only a limit within reach of the movement is in doubt."""
+    moved = measured.end_moved_bytes if over else measured.start_moved_bytes
+    return abs(growth.amount - _in_bytes(limit, growth)) < _MOVES_LEFT * moved
+
+
+def _in_bytes(limit: Limit, growth: Growth) -> float:
+    if limit.kind == "percent":
+        return growth.start * limit.value / 100.0
+    return limit.value * growth.units if limit.kind == "bytes_per_unit" else limit.value
 
 
 def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str) -> Check:
