@@ -75,6 +75,7 @@ class SettledMemory:
     """Memory after forced collections, when the floor has stopped moving: the only readings growth is judged by.
 
     Sums over all processes of the app; ``native_bytes`` is RSS not explained by heaps and external memory;
+    ``worker_heaps`` are the used heaps of worker threads by process and Node's number of the thread ("4711:3");
     ``handle_kinds`` counts libuv's active resources by name; ``node_pids`` are the processes whose heaps are in the
     sums; ``converged`` is False when the floor still moved at the end of the settling budget, ``moved_bytes`` is by
     how much the heaps did so in the last round then (either way, added up)."""
@@ -97,6 +98,7 @@ class SettledMemory:
     duration_s: float = 0.0
     converged: bool = True
     moved_bytes: int = 0
+    worker_heaps: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
