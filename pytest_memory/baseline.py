@@ -289,7 +289,7 @@ def stored_noise(metric: Metric, stored: StoredMetric, units: int = 0) -> Noise:
         prior = Noise(noise.sd_of_interval(stored.low, stored.high), prior.freedom)
     if stored.earlier_sd is not None and stored.earlier_freedom:
         prior = Noise(stored.earlier_sd, min(stored.earlier_freedom, MAX_REPEATS + noise.PRIOR_FREEDOM))
-    return noise.pool(stored.repeats, prior)
+    return noise.pool_in_order(stored.repeats, prior)
 
 
 def chance_difference(metric: Metric, stored: StoredMetric, reading: Reading, units: int = 0) -> float:

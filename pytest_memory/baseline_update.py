@@ -31,13 +31,18 @@ from pytest_memory.model import Check, RunResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelChange:
-    """A metric whose level an update changed, by more than the tolerance."""
+    """A metric whose level an update changed, by more than the tolerance.
+
+    With ``drifted`` no single update did: the first and the newest of ``repeats`` accepted measurements are that far
+    apart."""
 
     test_id: str
     metric: str
     unit: str
     before: float
     after: float
+    drifted: bool = False
+    repeats: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +179,26 @@ def _update_entry(old: BaselineEntry | None, result: RunResult) -> tuple[Baselin
         if name in old.metrics and len(stored[name].repeats) == 1:
             was, now = old.metrics[name].value, stored[name].value
             changes.append(LevelChange(test_id=result.test_id, metric=name, unit=metric.unit, before=was, after=now))
+        elif drift := _drift(result.test_id, metric, stored[name], reading, units):
+            changes.append(drift)
     environment = replace(conditions, extra=old.environment.extra)
     return BaselineEntry(environment=environment, metrics=stored, units=units, extra=old.extra), changes
+
+
+def _drift(test_id: str, metric: Metric, stored: StoredMetric, reading: Reading, units: int) -> LevelChange | None:
+    """Where small changes, each of them accepted, have added up to one that would not have been."""
+    first, newest = stored.repeats[0], stored.repeats[-1]
+    if abs(newest - first) <= derived_tolerance(metric, stored, reading, units):
+        return None
+    return LevelChange(
+        test_id=test_id,
+        metric=metric.name,
+        unit=metric.unit,
+        before=first,
+        after=newest,
+        drifted=True,
+        repeats=len(stored.repeats),
+    )
 
 
 def _update_metric(metric: Metric, old: StoredMetric | None, reading: Reading, units: int) -> StoredMetric:

@@ -362,9 +362,10 @@ def _step_name(step: RunRound | Rested, history: History) -> str:
 def count_work(returned: Any) -> tuple[int, int] | None:
     """Units done and errors among them, from what an operation returned; None when it returned no load result.
 
-    A load result counts its requests; several (a list or tuple of them) are added up.  A response (anything with an
-    HTTP ``status_code``, such as httpx's) is one unit, and an error from 400 on: an app that answers "not found" is not
-    exercised as the test means.  Where such an answer is the point, let the operation return nothing."""
+    A load result counts its requests, with those of its warm-up; several (a list or tuple of them) are added up.  A
+    response (anything with an HTTP ``status_code``, such as httpx's) is one unit, and an error from 400 on: an app that
+    answers "not found" is not exercised as the test means.  Where such an answer is the point, let the operation return
+    nothing."""
     if isinstance(returned, (list, tuple)):
         pairs = [count_work(one) for one in returned]
         known = [pair for pair in pairs if pair is not None]
@@ -375,4 +376,4 @@ def count_work(returned: Any) -> tuple[int, int] | None:
     if isinstance(status, int):
         return 1, int(status >= _FIRST_ERROR_STATUS)
     stats = getattr(returned, "stats", returned)
-    return (stats.requests, stats.errors) if isinstance(stats, LoadStats) else None
+    return (stats.sent, stats.errors) if isinstance(stats, LoadStats) else None

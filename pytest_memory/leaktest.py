@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_memory.judge.leak import RESOLUTION, LeakPlan, drained_rests, gave_back, judge_leak, unjudged
+from pytest_memory.judge.load import LEAST_FAILED
 from pytest_memory.judge.series import read_series
 from pytest_memory.model import LeakEstimate, MemoryKind, Round
 
@@ -154,7 +155,9 @@ def _refusal(plan: LeakPlan, history: History) -> str | None:
         return "errors" if history.errors else "no-units"
     tried = max(history.units, history.errors)
     if tried >= _TRIAL_UNITS or calls >= _TRIAL_ROUNDS:
-        return "errors" if history.errors > plan.max_error_rate * tried else None
+        # Two in the first hundred are chance where one in two hundred may fail; judge.load asks for as many.
+        sure = history.errors >= LEAST_FAILED or history.errors == tried
+        return "errors" if sure and history.errors > plan.max_error_rate * tried else None
     return None
 
 

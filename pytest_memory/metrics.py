@@ -253,7 +253,15 @@ def units_of_work(result: RunResult) -> int:
     """Requests (jobs, iterations) done between the two settled readings; 0 when nobody counted."""
     counted = sum(round_.units for round_ in result.rounds)
     counted = counted or max((growth.units for growth in result.growth), default=0)
-    return counted or sum(load.requests for load in result.load)
+    return counted or sum(load.sent for load in result.load)
+
+
+def level_growth(name: str, result: RunResult) -> float | None:
+    """By how much a settled level (heap_bytes, external_bytes) grew in the window; None for any other metric, and where
+    there is no reading at the start."""
+    start, end = result.start_memory, result.end_memory
+    read = _LEVELS.get(name)
+    return None if read is None or start is None or end is None else read(end) - read(start)
 
 
 def load_text(result: RunResult) -> str:
@@ -370,6 +378,10 @@ def _heap(memory: SettledMemory) -> int:
     return memory.heap_used_bytes + memory.worker_heap_used_bytes
 
 
+_LEVELS: Mapping[str, Callable[[SettledMemory], float]] = {
+    "heap_bytes": _heap,
+    "external_bytes": lambda memory: memory.external_bytes,
+}
 _READERS: tuple[Callable[[RunResult], dict[str, Reading]], ...] = (
     _read_settled,
     _read_growth,

@@ -75,8 +75,10 @@ class SettledMemory:
     """Memory after forced collections, when the floor has stopped moving: the only readings growth is judged by.
 
     Sums over all processes of the app; ``native_bytes`` is RSS not explained by heaps and external memory;
+    ``worker_heaps`` are the used heaps of worker threads by process and Node's number of the thread ("4711:3");
     ``handle_kinds`` counts libuv's active resources by name; ``node_pids`` are the processes whose heaps are in the
-    sums; ``converged`` is False when the floor still moved at the end of the settling budget."""
+    sums; ``converged`` is False when the floor still moved at the end of the settling budget, ``moved_bytes`` is by
+    how much the heaps did so in the last round then (either way, added up)."""
 
     t_s: float
     heap_used_bytes: int
@@ -95,6 +97,8 @@ class SettledMemory:
     collections: int = 0
     duration_s: float = 0.0
     converged: bool = True
+    moved_bytes: int = 0
+    worker_heaps: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +185,8 @@ class LoadStats:
     ``requests`` were started and ended in whatever way; ``errors`` of them failed (``errors_by_kind`` says
     how: "connect", "timeout", "http-500", "trpc", "truncated", …); ``aborted`` were hung up on purpose and are
     no errors; ``dropped`` arrivals could not be started at the asked rate.  ``warmup_requests`` came before and
-    count in nothing else.  ``stopped_early`` is "app-died", "max-error-rate", "stalled" or "stopped".
+    count in nothing else but ``sent``: the app kept what they left, too.  ``stopped_early`` is "app-died",
+    "max-error-rate", "stalled" or "stopped".
     ``client_busy`` is the share of a core the busiest load process used: near 1 it, not the app, may be slow."""
 
     requests: int
@@ -205,6 +210,11 @@ class LoadStats:
     description: str = ""
     client_cpu_s: float = 0.0
     client_busy: float = 0.0
+
+    @property
+    def sent(self) -> int:
+        """All that the app was sent: the work that growth is divided by."""
+        return self.requests + self.warmup_requests
 
     @property
     def rps(self) -> float:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
 from pytest_memory.errors import AppError, ConfigError, InspectorError, MonitorError, PytestMemoryWarning
+from pytest_memory.growth import window_growth
 from pytest_memory.model import (
     AppInfo,
     GcEvent,
@@ -44,14 +45,6 @@ if TYPE_CHECKING:
 
 _DESCRIBE = "[process.version, process.versions.v8, require('v8').getHeapStatistics().heap_size_limit]"
 _OUTPUT_TAIL_LINES = 20
-# Growth by metric, from the readings at both ends of the window.
-_METRICS: Mapping[str, Callable[[SettledMemory], float]] = {
-    "heap_used": lambda memory: memory.heap_used_bytes + memory.worker_heap_used_bytes,
-    "external": lambda memory: memory.external_bytes,
-    "array_buffers": lambda memory: memory.array_buffers_bytes,
-    "rss": lambda memory: memory.rss_bytes,
-    "native": lambda memory: memory.native_bytes,
-}
 _MAX_CURVES = 10
 _LATE_S = 0.02  # a sample this far behind its schedule is late; a few are the machine's, many make a note
 _LATE_SHARE = 0.1
@@ -259,8 +252,8 @@ class MemoryMonitor:
 
     @property
     def units(self) -> int:
-        """Requests served in the measured window."""
-        return sum(load.requests for load in self.loads)
+        """Requests served in the measured window, those that warmed a load run up included: their memory is, too."""
+        return sum(load.sent for load in self.loads)
 
     @property
     def growth(self) -> dict[str, Growth]:
@@ -271,14 +264,7 @@ class MemoryMonitor:
         end = self._settle_or_none() if self.running else self.end_memory
         if self.start_memory is None or end is None:
             return {}
-        start = self.start_memory
-        # A worker thread that ended took its heap along: that must not hide what the main thread's has grown by.
-        shrunk = end.worker_heap_used_bytes < start.worker_heap_used_bytes
-        metrics = {**_METRICS, "heap_used": _main_heap} if shrunk else _METRICS
-        return {
-            metric: Growth(metric=metric, start=read(start), end=read(end), units=self.units)
-            for metric, read in metrics.items()
-        }
+        return window_growth(self.start_memory, end, self.units)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -504,7 +490,7 @@ class MemoryMonitor:
 
     def _count_load(self) -> tuple[int, int]:
         loads = [result.stats for result in self._load_results]
-        return sum(load.requests for load in loads), sum(load.errors for load in loads)
+        return sum(load.sent for load in loads), sum(load.errors for load in loads)
 
     def _active(self) -> Sampler:
         if self._sampler is None or self._stopped:
@@ -561,10 +547,6 @@ class MemoryMonitor:
         result = self.record("monitor", tool="monitor")
         found = environment.describe(node_version=result.app.node_version, v8_version=result.app.v8_version)
         store.write_document(path, results.make_document([result], found, store.now_text()))
-
-
-def _main_heap(memory: SettledMemory) -> float:
-    return memory.heap_used_bytes
 
 
 def describe_app(app: NodeApp) -> AppInfo:

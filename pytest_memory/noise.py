@@ -18,6 +18,7 @@ PRIOR_FREEDOM = 6.0
 # A suite makes hundreds of comparisons a day: one in a thousand may go wrong by chance, not one in twenty.
 CONFIDENCE = 0.999
 _NORMAL_95 = 1.959964
+_LEAST_STEPS = 3  # of two or three repeats nobody can tell drift from noise
 
 # One-sided quantiles of Student's t at CONFIDENCE, by degrees of freedom.
 _STUDENT_T = (
@@ -71,6 +72,21 @@ def pool(repeats: Sequence[float], prior: Noise) -> Noise:
     freedom = prior.freedom + seen_freedom
     variance = (prior.freedom * prior.sd**2 + seen_freedom * statistics.variance(repeats)) / freedom
     return Noise(math.sqrt(variance), freedom)
+
+
+def pool_in_order(repeats: Sequence[float], prior: Noise) -> Noise:
+    """As `pool`, for repeats in the order they were made: the noise is what neighbours differ by.
+
+    A level that drifts must not become its own tolerance, as it would by the variance about the mean of all repeats.
+    Half the mean squared step is the variance where there is no drift (von Neumann, "Distribution of the ratio of the
+    mean square successive difference to the variance", 1941), known with two thirds of the freedom."""
+    steps = [after - before for before, after in itertools.pairwise(repeats)]
+    if len(steps) < _LEAST_STEPS:
+        return pool(repeats, prior)
+    seen_freedom = len(steps) * 2 / 3
+    freedom = prior.freedom + seen_freedom
+    variance = statistics.fmean(step**2 for step in steps) / 2
+    return Noise(math.sqrt((prior.freedom * prior.sd**2 + seen_freedom * variance) / freedom), freedom)
 
 
 def half_width(before: Noise, before_count: int, after: Noise, after_count: int = 1) -> float:

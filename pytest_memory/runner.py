@@ -50,11 +50,14 @@ def judge_monitor(
     """Judge a stopped monitor's window against the settings; everything known goes into one RunResult."""
     measured = Measured(
         growth={} if monitor.app_died else monitor.growth,
+        start_moved_bytes=monitor.start_memory.moved_bytes if monitor.start_memory else 0,
+        end_moved_bytes=monitor.end_memory.moved_bytes if monitor.end_memory else 0,
         gc_events=monitor.window_gc_events,
         gc_observed=monitor.gc_observed,
         gc_dropped=monitor.gc_dropped,
         load=monitor.own_loads,
         leak_tests=monitor.leak_loads,
+        heap_leak_tested=any(one.kind == "heap" for result in monitor.leak_results for one in result.estimates),
         failed_runs=monitor.failed_runs,
         unfinished_runs=monitor.unfinished_runs,
         app_died=monitor.app_died,

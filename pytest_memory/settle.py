@@ -11,6 +11,7 @@ collection, because every turn of JavaScript after it makes garbage again.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -66,6 +67,7 @@ _READ = """(() => {
   return [usage.heapTotal, usage.external, usage.arrayBuffers, code, process.getActiveResourcesInfo ? kinds : null];
 })()"""
 _TIMERS = "(process.getActiveResourcesInfo?.() ?? []).filter((kind) => kind === 'Timeout').length"
+_THREAD = re.compile(r"\[?worker (\d+)", re.IGNORECASE)  # "[worker 3] resize"; "Worker 3" in older Node
 _WRAPPER_ROLES = frozenset({"wrapper"})
 
 
@@ -103,6 +105,8 @@ class _Isolate:
     is_worker: bool
     is_app: bool
     """The main thread of the app itself: without it there is no reading.  All others may end at any time."""
+    thread: str = ""
+    """Node's number of a worker thread, which no other of its process ever has; "" where it is not known."""
     used_bytes: int = 0
     moved_bytes: int | None = None
 
@@ -112,6 +116,7 @@ class _Totals:
     heap_used: int = 0
     heap_total: int = 0
     worker_used: int = 0
+    worker_heaps: dict[str, int] = field(default_factory=dict)
     worker_total: int = 0
     external: int = 0
     array_buffers: int = 0
@@ -153,6 +158,8 @@ def settle_app(
     read_pids = {isolate.pid for isolate in mains}
     totals = _read_isolates([*mains, *workers])
     rss, fds = _read_processes([record.pid for record in records], app_pid)
+    converged = mains_still and workers_still
+    moved = sum(abs(isolate.moved_bytes or 0) for isolate in (*mains, *workers))
     native = rss - totals.heap_total - totals.worker_total - totals.external
     return SettledMemory(
         t_s=0.0,
@@ -171,7 +178,9 @@ def settle_app(
         node_pids=tuple(sorted(read_pids - totals.unread_pids)),
         collections=rounds + worker_rounds,
         duration_s=clock() - began,
-        converged=mains_still and workers_still,
+        converged=converged,
+        moved_bytes=0 if converged else moved,
+        worker_heaps=totals.worker_heaps,
     )
 
 
@@ -206,8 +215,17 @@ def _find_isolates(app: SettledApp, records: Sequence[_Record]) -> list[_Isolate
                 raise
             continue  # it ended since it was listed, or refuses: its RSS is all there is
         isolates.append(_Isolate(client, record.pid, is_worker=False, is_app=record.role == "app"))
-        isolates.extend(_Isolate(worker, record.pid, is_worker=True, is_app=False) for worker in workers)
+        isolates.extend(
+            _Isolate(worker, record.pid, is_worker=True, is_app=False, thread=_thread_of(worker.title))
+            for worker in workers
+        )
     return isolates
+
+
+def _thread_of(title: str) -> str:
+    # The inspector's own id counts workers by connection: after another connection it may be another worker's.
+    found = _THREAD.match(title)
+    return found[1] if found else ""
 
 
 # --- collecting -----------------------------------------------------------------------------------------------
@@ -330,6 +348,8 @@ def _read_isolates(isolates: Sequence[_Isolate]) -> _Totals:
             continue
         if isolate.is_worker:
             totals.worker_used += isolate.used_bytes
+            if isolate.thread:
+                totals.worker_heaps[f"{isolate.pid}:{isolate.thread}"] = isolate.used_bytes
             totals.worker_total += int(heap_total)
         else:
             totals.heap_used += isolate.used_bytes

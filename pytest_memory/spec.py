@@ -189,7 +189,8 @@ OPTIONS: tuple[Option, ...] = (
         parse=lambda v, w: units.parse_size(v, what=w),
         default=HEAP_GROWTH_WARNING_BYTES,
         config_key="monitor.thresholds.heapGrowth",
-        help="heap growth from which a test without a limit of its own is a warning; twice that is critical",
+        help="heap growth from which a test without a limit of its own is a warning; twice that is critical, "
+        "unless a leak test judged the heap",
     ),
     Option(
         name="rss_growth_warning",

@@ -106,6 +106,7 @@ FLOORS = {
     "pytest_memory.judge": 3,
     "pytest_memory.leaktest": 3,
     "pytest_memory.baseline": 2,
+    "pytest_memory.growth": 1,
     "pytest_memory.noise": 1,
     "pytest_memory.progress": 1,
     "pytest_memory.metrics": 1,

@@ -80,6 +80,11 @@ def _is_judged(metric: Metric, settings: BaselineSettings) -> bool:
     return metric.judged != "named" if settings.metrics is None else metric.name in settings.metrics
 
 
+def _is_judged_per_unit(entry: BaselineEntry, work: int, settings: BaselineSettings) -> bool:
+    name = "heap_bytes_per_unit"
+    return bool(work) and name in entry.metrics and _is_judged(metrics.BY_NAME[name], settings)
+
+
 def _is_binding(metric: Metric, settings: BaselineSettings) -> bool:
     """Whether a breach fails the test: what the test names, and what is always judged."""
     return metric.judged == "always" or settings.metrics is not None
@@ -98,7 +103,7 @@ def _judge_metric(
         return _check(metric, doubt, "baseline-not-measured") if expected and binding else None
     work = metrics.units_of_work(result)
     if metric.name == "heap_growth_bytes" and not same_units(entry.units, work):
-        if "heap_bytes_per_unit" in entry.metrics and work:
+        if _is_judged_per_unit(entry, work, settings):
             return None  # other amounts of work: the growth per unit is what can be compared, and is
         return _check(
             metric, doubt, "baseline-not-comparable", detail=_difference("units", str(entry.units), str(work))
@@ -110,7 +115,39 @@ def _judge_metric(
         if entry.environment.cpu != now:
             different = _difference("cpu", entry.environment.cpu, now)
             return _check(metric, doubt, "baseline-not-comparable", detail=different)
-    return _compare(metric, stored, reading, entry.units, result, settings)
+    check = _compare(metric, stored, reading, entry.units, result, settings)
+    other = _at_the_work_of(entry, metric, reading, work, result)
+    if other is None:
+        return check
+    return _with_doubt(
+        metric, check, _compare(metric, stored, other, entry.units, result, settings), entry, work, doubt
+    )
+
+
+def _at_the_work_of(
+    entry: BaselineEntry, metric: Metric, reading: Reading, work: int, result: RunResult
+) -> Reading | None:
+    """What a level would be after the entry's amount of work; None where that is the same, or cannot be told.
+
+    After more work than the entry's: less its share of this run's growth.  After less: the level at the start, which
+    no work has touched, with the growth of the entry."""
+    growth = metrics.level_growth(metric.name, result)
+    if growth is None or not work or not entry.units or same_units(entry.units, work):
+        return None
+    if work > entry.units:
+        return Reading(value=reading.value - max(growth, 0.0) * (1 - entry.units / work))
+    grew = entry.metrics.get("heap_growth_bytes") if metric.name == "heap_bytes" else None
+    return None if grew is None else Reading(value=reading.value - growth + grew.value)
+
+
+def _with_doubt(metric: Metric, check: Check, other: Check, entry: BaselineEntry, work: int, doubt: Outcome) -> Check:
+    """``check``, unless the answer hangs on the amount of work: ``other`` is the same level after the entry's."""
+    worse = [one.reason in ("baseline-breach", "baseline-uncertain") for one in (check, other)]
+    stale = [one.reason == "baseline-stale-low" for one in (check, other)]
+    if worse[0] == worse[1] and (not stale[0] or stale[1]):
+        return check
+    outcome: Outcome = doubt if any(worse) else "pass"
+    return _check(metric, outcome, "baseline-not-comparable", detail=_difference("units", str(entry.units), str(work)))
 
 
 def _compare(

@@ -7,6 +7,7 @@ comes out ``inconclusive`` or ``critical`` with the reason.  Whether an outcome 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ GROWTH_METRICS: Mapping[str, str] = {
     "max_rss_growth": "rss",
     "max_external_growth": "external",
 }
+# What a heap that had not settled is still good for, in movements of its last round: the next rounds would move less.
+_MOVES_LEFT = 3.0
 MAJOR_COLLECTIONS = ("mark-compact", "incremental")  # scavenges follow the allocation rate and say nothing
 
 
@@ -33,7 +36,9 @@ class LimitSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthThresholds:
-    """Where a test without limits of its own becomes a warning; critical begins at ``critical_factor`` times that."""
+    """Where a test without limits of its own becomes a warning; critical begins at ``critical_factor`` times that.
+
+    Growth of a heap that a leak test has judged is at most a warning: what it may keep is that test's limit."""
 
     heap_growth_bytes: float = 50e6
     rss_growth_bytes: float = 100e6
@@ -45,23 +50,27 @@ class HealthThresholds:
 class Measured:
     """What a measured window offers to the judge.
 
-    ``growth`` holds settled end minus settled start by metric; ``gc_dropped`` counts collections that came too fast to
-    be kept; ``doubts`` are metrics whose reading cannot be
-    trusted, with the reason code ("rss-after-snapshot", "not-settled").  ``load`` are the runs sent by the test
-    itself, ``leak_tests`` those of each leak test; ``failed_runs`` says why runs in the background have failed that
-    nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that of an app
-    that died; ``inspector_lost``: it lives, but could not be asked at the start or the end; ``never_inspected``: at
-    neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
+    ``growth`` holds settled end minus settled start by metric; ``start_moved_bytes`` and ``end_moved_bytes`` are by how
+    much the heap still moved where the reading at that end had not settled.  ``gc_dropped`` counts collections that
+    came too fast to be kept; ``doubts`` are metrics whose reading cannot be trusted, with the reason code
+    ("rss-after-snapshot").  ``load`` are the runs sent by the test itself, ``leak_tests`` those of each leak test;
+    ``heap_leak_tested`` says that one of them judged the heap; ``failed_runs`` says why runs in the background have
+    failed that nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that
+    of an app that died; ``inspector_lost``: it lives, but could not be asked at the start or the end;
+    ``never_inspected``: at neither, nor for its version: it may be no Node at all.  ``processes_ended`` counts
     children and cluster workers whose memory is in the start but no longer in the end, ``workers_ended`` says that a
     cluster worker is one of them: a part of the app was restarted.  ``shared_machine`` says that
     other tests ran at the same time: bytes do not care, a pause that is too long may be theirs."""
 
     growth: Mapping[str, Growth] = field(default_factory=dict)
+    start_moved_bytes: float = 0
+    end_moved_bytes: float = 0
     gc_events: Sequence[GcEvent] = ()
     gc_observed: bool = False
     gc_dropped: int = 0
     load: Sequence[LoadStats] = ()
     leak_tests: Sequence[Sequence[LoadStats]] = ()
+    heap_leak_tested: bool = False
     failed_runs: Sequence[str] = ()
     unfinished_runs: int = 0
     app_died: bool = False
@@ -161,8 +170,25 @@ def _judge_growth_limit(measured: Measured, setting: LimitSetting) -> Check:
     over = value > limit.value
     if doubt := measured.doubts.get(metric):
         return _check(setting, "inconclusive", doubt, value, _unit(limit), detail)
+    if metric == "heap_used" and _settling_decides(measured, limit, growth, over):
+        return _check(setting, "inconclusive", "not-settled", value, _unit(limit), detail)
     outcome: Outcome = "critical" if over else "pass"
     return _check(setting, outcome, "over-limit" if over else "within-limit", value, _unit(limit), detail)
+
+
+def _settling_decides(measured: Measured, limit: Limit, growth: Growth, over: bool) -> bool:
+    """Whether readings that had not settled might have given the other answer.
+
+    What still falls is read too high: at the end that makes growth too large, at the start too small.  An app that
+    works by itself never settles to the kilobyte, so only a limit within reach of the movement is in doubt."""
+    moved = measured.end_moved_bytes if over else measured.start_moved_bytes
+    return abs(growth.amount - _in_bytes(limit, growth)) < _MOVES_LEFT * moved
+
+
+def _in_bytes(limit: Limit, growth: Growth) -> float:
+    if limit.kind == "percent":
+        return growth.start * limit.value / 100.0
+    return limit.value * growth.units if limit.kind == "bytes_per_unit" else limit.value
 
 
 def _judge_gc(measured: Measured, setting: LimitSetting, value: float, unit: str) -> Check:
@@ -188,7 +214,11 @@ def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str
     ):
         growth = measured.growth.get(metric)
         if name not in limited and growth is not None and metric not in measured.doubts:
-            checks.append(_health_check(f"health:{metric}", growth.amount, threshold, health, "bytes", growth))
+            # RSS alone wanders with the allocator: it warns.  So does a heap that a leak test has judged: it kept
+            # what that test's limit allows, and a cache that fills in it is no leak.
+            may_be_critical = metric == "heap_used" and not measured.heap_leak_tested
+            critical = threshold * health.critical_factor if may_be_critical else math.inf
+            checks.append(_health_check(f"health:{metric}", threshold, critical, growth))
     if "max_gc_count" not in limited and measured.gc_observed:
         count = float(_major_count(measured.gc_events))
         # Frequent collections are a smell, not a leak: a warning at most, however many.
@@ -197,21 +227,18 @@ def _judge_health(measured: Measured, health: HealthThresholds, limited: set[str
     return checks
 
 
-def _health_check(
-    metric: str, amount: float, threshold: float, health: HealthThresholds, unit: str, growth: Growth
-) -> Check:
+def _health_check(metric: str, threshold: float, critical: float, growth: Growth) -> Check:
     outcome: Outcome = "pass"
-    if amount > threshold * health.critical_factor:
-        # RSS alone wanders with the allocator: it warns, and only heap growth is critical by default.
-        outcome = "critical" if metric == "health:heap_used" else "warning"
-    elif amount >= threshold:
+    if growth.amount > critical:
+        outcome = "critical"
+    elif growth.amount >= threshold:
         outcome = "warning"
     detail: dict[str, str | int | float | bool | None] = {
         "start": growth.start,
         "end": growth.end,
         "units": growth.units,
     }
-    return _graded(metric, outcome, amount, threshold, unit, detail)
+    return _graded(metric, outcome, growth.amount, threshold, "bytes", detail)
 
 
 def _graded(

@@ -59,7 +59,8 @@ def _stored(summary: UpdateSummary) -> list[str]:
 
 def _change(change: LevelChange) -> str:
     before, after = (_value(value, change.unit) for value in (change.before, change.after))
-    return f"  {change.test_id}: {change.metric} {before} → {after}"
+    drift = f", little by little over {change.repeats} measurements" if change.drifted else ""
+    return f"  {change.test_id}: {change.metric} {before} → {after}{drift}"
 
 
 def _value(value: float, unit: str) -> str:

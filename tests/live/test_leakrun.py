@@ -20,7 +20,7 @@ from pytest_memory.leakrun import LeakResult, count_work, run_leak_test
 from pytest_memory.load import LoadGenerator
 from pytest_memory.model import LeakEstimate, LoadStats
 from pytest_memory.node.process import NodeApp
-from pytest_memory.settle import COMMAND_TIMEOUT_S, settle_app
+from pytest_memory.settle import COMMAND_TIMEOUT_S, SETTLED_BYTES, settle_app
 
 pytestmark = pytest.mark.node
 
@@ -46,12 +46,20 @@ def test_settled_readings_of_an_idle_app_agree(app: NodeApp) -> None:
         settle_app(app)
     first, second = settle_app(app), settle_app(app)
     assert first.converged
+    assert first.moved_bytes == 0
     assert abs(second.heap_used_bytes - first.heap_used_bytes) < 2000
     assert second.rss_bytes > second.heap_total_bytes > second.heap_used_bytes > 1e6
     assert second.native_bytes == second.rss_bytes - second.heap_total_bytes - second.external_bytes
     assert second.code_bytes > 0
     assert second.handle_kinds["TCPServerWrap"] == 1
     assert second.fds
+
+
+def test_a_heap_that_never_rests_says_by_how_much_it_still_moved(app: NodeApp) -> None:
+    app.evaluate("globalThis.kept = []; setInterval(() => kept.push(new Array(10_000).fill(0)), 1); 0")
+    memory = settle_app(app)
+    assert not memory.converged
+    assert memory.moved_bytes > SETTLED_BYTES
 
 
 def test_settling_waits_for_what_the_last_requests_left_running(app: NodeApp, load: LoadGenerator) -> None:
@@ -257,6 +265,7 @@ def test_what_an_operation_returns_is_counted() -> None:
     stats = LoadStats(requests=10, errors=1)
     assert count_work(stats) == (10, 1)
     assert count_work([stats, stats]) == (20, 2)
+    assert count_work(LoadStats(requests=10, errors=1, warmup_requests=5)) == (15, 1)
     assert count_work(None) is None
     assert count_work([stats, "x"]) is None
 

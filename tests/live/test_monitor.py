@@ -201,6 +201,9 @@ def test_worker_heaps_count_as_heap(make_spec: MakeSpec) -> None:
         assert wait_until(lambda: any(sample.worker_heap_used_bytes for sample in monitor.samples))
     assert monitor.end_memory is not None
     assert monitor.end_memory.worker_heap_used_bytes > 500_000
+    heaps = monitor.end_memory.worker_heaps
+    assert set(heaps) == {f"{monitor.app_info.pid}:{thread}" for thread in (1, 2, 3)}
+    assert sum(heaps.values()) == monitor.end_memory.worker_heap_used_bytes
 
 
 def test_run_watches_for_its_duration_and_writes_the_document(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ def test_health_without_a_limit_warns_from_fifty_megabytes(project) -> None:
     project.run("--memory-fail-on=warning").assert_outcomes(failed=1)
 
 
+def test_health_does_not_overrule_a_leak_test_that_passed(project) -> None:
+    project.test("""
+        def test_it(node_app, memory_monitor):
+            node_app.client.get("/grow", params={"bytes": 9_000_000})
+
+        def test_with_a_leak_test(node_app, memory_monitor):
+            node_app.client.get("/grow", params={"bytes": 9_000_000})
+            assert memory_monitor.leak_test("globalThis.calls = 1").outcome == "pass"
+    """)
+    result = project.run("--memory-heap-growth-warning=3MB")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_memory.py::test_it - *heap grew*"])
+
+
 def test_quiet_runs_say_nothing_while_all_is_well(project) -> None:
     project.test("import pytest\n@pytest.mark.max_heap_growth('9MB')\ndef test_it(node_app): node_app.client.get('/')")
     result = project.run("-q")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.baseline_factory import MB, TEST_ID, elsewhere, load, result, slope
 
 from pytest_memory import baseline_update
-from pytest_memory.baseline import MAX_REPEATS, NO_BASELINE, Baseline, encode_baseline
+from pytest_memory.baseline import MAX_REPEATS, NO_BASELINE, Baseline, derived_tolerance, encode_baseline
 from pytest_memory.baseline_update import gone_ids, merge_baselines, prune_entries, update_baseline, why_not_storable
+from pytest_memory.metrics import BY_NAME, Reading
 from pytest_memory.model import Check, RunResult
 from pytest_memory.report.stored import summary_lines
 
@@ -90,6 +91,33 @@ def test_growth_after_other_amounts_of_work_is_a_new_level() -> None:
     assert entry is not None
     assert len(entry.metrics["heap_growth_bytes"].repeats) == 1
     assert len(entry.metrics["heap_bytes"].repeats) == 2
+
+
+def test_a_drift_that_is_accepted_again_and_again_does_not_widen_its_own_tolerance() -> None:
+    document, told = NO_BASELINE, []
+    for step in range(20):
+        measured = result(heap=20 * MB * 1.01**step)
+        document, summary = update_baseline(document, [measured])
+        told.extend(replace(change, test_id="") for change in summary.changes if change.metric == "heap_bytes")
+        if step:
+            tolerance = derived_tolerance(BY_NAME["heap_bytes"], heap(document), Reading(value=20 * MB))
+            assert tolerance < 0.055 * heap(document).value
+    assert any(change.drifted for change in told)
+    assert any(not change.drifted for change in told)  # in the end it is a new level
+
+
+def test_a_drift_is_told_when_it_adds_up() -> None:
+    document = stored(*(result(heap=heap_mb * MB) for heap_mb in (20, 20.4, 20.8)))
+    _, summary = update_baseline(document, [result(heap=21.3 * MB)])
+    (change,) = [change for change in summary.changes if change.metric == "heap_bytes"]
+    assert (change.before, change.after, change.drifted) == (20 * MB, 21.3 * MB, True)
+    (line,) = [line for line in summary_lines(replace(summary, written=True)) if "heap_bytes" in line]
+    assert line.endswith("heap_bytes 20.0 MB → 21.3 MB, little by little over 4 measurements")
+
+
+def test_runs_that_agree_have_no_drift() -> None:
+    _, summary = update_baseline(stored(*(result(heap=20 * MB + i % 3 * 90_000) for i in range(9))), [result()])
+    assert summary.changes == ()
 
 
 def test_a_metric_not_measured_this_time_is_kept() -> None:

@@ -69,6 +69,35 @@ def test_a_doubtful_reading_is_inconclusive_and_says_why() -> None:
     assert (check.outcome, check.reason) == ("inconclusive", "rss-after-snapshot")
 
 
+@pytest.mark.parametrize(
+    ("text", "amount", "start_moved", "end_moved", "expected"),
+    [
+        ("1MB", 1.2e6, 0, 100e3, ("inconclusive", "not-settled")),  # what still fell made it too large
+        ("1MB", 1.4e6, 0, 100e3, ("critical", "over-limit")),  # by more than what was still to fall
+        ("1MB", 1.2e6, 100e3, 0, ("critical", "over-limit")),  # read too small, if anything
+        ("1MB", 0.8e6, 100e3, 0, ("inconclusive", "not-settled")),
+        ("1MB", 0.6e6, 100e3, 0, ("pass", "within-limit")),
+        ("1MB", 0.8e6, 0, 100e3, ("pass", "within-limit")),  # read too large, and within the limit in spite of it
+        ("10%", 1.2e6, 0, 100e3, ("inconclusive", "not-settled")),
+        ("1KB/request", 1.2e6, 0, 100e3, ("inconclusive", "not-settled")),
+        ("1KB/request", 1.4e6, 0, 100e3, ("critical", "over-limit")),
+    ],
+)
+def test_a_heap_that_had_not_settled_is_doubted_where_that_decides(
+    text: str, amount: float, start_moved: float, end_moved: float, expected: tuple[Outcome, str]
+) -> None:
+    measured = Measured(growth=heap(amount, units=1000), start_moved_bytes=start_moved, end_moved_bytes=end_moved)
+    check = only(judge_limits(measured, [limit("max_heap_growth", text)], NO_HEALTH), "max_heap_growth")
+    assert (check.outcome, check.reason) == expected
+
+
+def test_other_memory_is_not_doubted_for_the_heap() -> None:
+    growth = {"external": Growth(metric="external", start=0, end=1.2e6)}
+    measured = Measured(growth=growth, end_moved_bytes=100e3)
+    check = only(judge_limits(measured, [limit("max_external_growth", "1MB")], NO_HEALTH), "max_external_growth")
+    assert check.outcome == "critical"
+
+
 def gc(kind: str, duration_s: float) -> GcEvent:
     return GcEvent(t_s=1.0, pid=1, kind=kind, duration_s=duration_s)  # type: ignore[arg-type]
 
@@ -118,6 +147,18 @@ def test_gc_limits_without_gc_events_seen_are_not_measured() -> None:
 def test_health_of_the_heap(amount: float, outcome: Outcome) -> None:
     checks = judge_limits(Measured(growth=heap(amount)), [], HealthThresholds())
     assert only(checks, "health:heap_used").outcome == outcome
+
+
+@pytest.mark.parametrize(("amount", "outcome"), [(50e6 - 1, "pass"), (50e6, "warning"), (160e6, "warning")])
+def test_health_of_a_heap_that_a_leak_test_judged_is_a_warning_at_most(amount: float, outcome: Outcome) -> None:
+    checks = judge_limits(Measured(growth=heap(amount), heap_leak_tested=True), [], HealthThresholds())
+    assert only(checks, "health:heap_used").outcome == outcome
+
+
+def test_a_limit_of_the_users_own_binds_beside_a_leak_test() -> None:
+    measured = Measured(growth=heap(160e6), heap_leak_tested=True)
+    checks = judge_limits(measured, [limit("max_heap_growth", "100MB")], HealthThresholds())
+    assert only(checks, "max_heap_growth").outcome == "critical"
 
 
 def test_rss_growth_is_at_most_a_warning_by_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,10 +16,20 @@ from support.leak_simulator import SimulatedApp, simulate
 from pytest_memory.judge import worst
 from pytest_memory.judge.leak import judge_leak
 from pytest_memory.leaktest import History, LeakPlan, Rested, RunRound, Stop, next_step
-from pytest_memory.model import LeakEstimate
+from pytest_memory.model import LeakEstimate, Round
 from pytest_memory.units import parse_rate
 
 Retained = Callable[[float, float], float]
+
+
+def worked(*rounds: tuple[int, int]) -> History:
+    """Warm-up rounds of (units, errors)."""
+    memory = SimulatedApp().read(0, 0, random.Random(1))
+    done = [
+        Round(index=index, units=units, errors=errors, start_s=index, end_s=index + 0.1, memory=memory)
+        for index, (units, errors) in enumerate(rounds)
+    ]
+    return History(warmup=tuple(done))
 
 
 def leak(rate: float) -> Retained:
@@ -292,6 +303,20 @@ def test_wandering_buffers_do_not_fail_and_do_not_hang() -> None:
 def test_no_work_is_not_measured() -> None:
     stop, _ = simulate(SimulatedApp(portion=0, rate=1.0))
     assert [(one.outcome, one.reason) for one in stop.estimates] == [("not-measured", "no-units")]
+
+
+@pytest.mark.parametrize("rounds", [[(100, 2)], [(100, 4)], [(1, 1), (1, 0), (1, 0)], [(300, 4), (200, 1)]])
+def test_a_few_failures_are_chance_and_do_not_end_the_test(rounds: list[tuple[int, int]]) -> None:
+    assert not isinstance(next_step(LeakPlan(), worked(*rounds)), Stop)
+
+
+@pytest.mark.parametrize(
+    "rounds", [[(100, 5)], [(300, 4), (100, 1)], [(1, 1), (1, 1), (1, 1)], [(0, 1), (0, 1), (0, 1)]]
+)
+def test_too_many_failures_end_it(rounds: list[tuple[int, int]]) -> None:
+    step = next_step(LeakPlan(), worked(*rounds))
+    assert isinstance(step, Stop)
+    assert step.reason == "errors"
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.005, "pass"), (0.02, "not-measured"), (1.0, "not-measured")])

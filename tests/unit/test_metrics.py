@@ -69,6 +69,8 @@ def test_units_come_from_rounds_first() -> None:
     assert metrics.units_of_work(replace(result(), rounds=rounds)) == 3000
     assert metrics.units_of_work(result()) == 2000
     assert metrics.units_of_work(replace(result(), growth=())) == 2000
+    warmed = tuple(replace(load, warmup_requests=300) for load in result().load)
+    assert metrics.units_of_work(replace(result(), growth=(), load=warmed)) == 2300
 
 
 def test_load_text_has_no_host_port_or_repetition() -> None:

@@ -32,6 +32,16 @@ def test_the_runs_of_each_leak_test_are_told_from_the_others() -> None:
     assert [load.requests for load in monitor.loads] == [2, 3, 4, 5, 6]
 
 
+def test_what_warms_a_run_up_is_work_of_the_window() -> None:
+    monitor = MemoryMonitor()
+    with LoadGenerator("http://127.0.0.1:9") as generator:
+        monitor.watch_load(generator)
+        generator.results.append(LoadResult(LoadStats(requests=100, warmup_requests=900)))
+    assert monitor.units == 1000  # all thousand may have left something
+    assert monitor._count_load() == (1000, 0)
+    assert [load.requests for load in monitor.loads] == [100]
+
+
 def test_the_runs_before_a_new_window_are_nothing_to_it() -> None:
     monitor = MemoryMonitor()
     with LoadGenerator("http://127.0.0.1:9") as generator:

@@ -52,6 +52,25 @@ def test_many_measurements_outweigh_the_prior() -> None:
     assert pooled.sd == pytest.approx(5, rel=0.15)
 
 
+def test_a_drift_is_not_its_own_noise() -> None:
+    drifting = [20.0 * 1.01**step for step in range(20)]
+    assert noise.pool(drifting, Noise(0.14)).sd > 1.0
+    assert noise.pool_in_order(drifting, Noise(0.14)).sd < 0.2
+
+
+@pytest.mark.parametrize("count", [4, 6, 20])
+def test_noise_from_steps_is_that_of_the_measurements(count: int) -> None:
+    generator = random.Random(count)
+    nothing_known = Noise(0.0, 1e-9)
+    seen = [noise.pool_in_order([generator.gauss(100, 5) for _ in range(count)], nothing_known).sd for _ in range(2000)]
+    assert math.sqrt(math.fsum(sd**2 for sd in seen) / len(seen)) == pytest.approx(5, rel=0.05)
+
+
+@pytest.mark.parametrize("repeats", [[], [3.0], [3.0, 4.0], [3.0, 4.0, 6.0]])
+def test_few_repeats_show_no_drift(repeats: list[float]) -> None:
+    assert noise.pool_in_order(repeats, Noise(2.0)) == noise.pool(repeats, Noise(2.0))
+
+
 def test_half_width_narrows_with_repeats() -> None:
     one = noise.half_width(Noise(1.0), 1, Noise(1.0))
     many = noise.half_width(Noise(1.0), 20, Noise(1.0))

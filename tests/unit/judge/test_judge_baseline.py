@@ -187,6 +187,49 @@ def test_growth_in_bytes_is_compared_only_after_the_same_work() -> None:
     assert growth.detail == {"difference": "units", "before": "2000", "after": "10000"}
 
 
+def test_growth_in_bytes_that_is_named_alone_is_never_passed_over() -> None:
+    longer = result(growth=0.5 * MB, loads=[load(10_000)])
+    alone = judged(longer, metrics={"heap_growth_bytes": None})["heap_growth_bytes"]
+    assert (alone.outcome, alone.reason) == ("inconclusive", "baseline-not-comparable")
+    assert alone.detail == {"difference": "units", "before": "2000", "after": "10000"}
+    both = judged(longer, metrics={"heap_growth_bytes": None, "heap_bytes_per_unit": None})
+    assert reasons(both) == {"heap_bytes_per_unit": "within"}
+
+
+@pytest.mark.parametrize(
+    ("heap_mb", "growth_mb", "requests", "outcome", "reason"),
+    [
+        # The baseline: 2000 requests, of which a cache of 4 MB has been filled, up to 20 MB.
+        (24, 8, 4000, "inconclusive", "not-comparable"),  # the cache goes on filling
+        (20, 4, 4000, "pass", "within"),  # it was full
+        (24, 4, 4000, "critical", "breach"),  # 4 MB more from the start on: no cache
+        (24, 4, 2100, "critical", "breach"),  # the same work
+        (18, 2, 1000, "pass", "not-comparable"),  # half full: no reason to call the baseline stale
+        (18, 4, 1000, "warning", "stale-low"),  # less from the start on
+        (20, 2, 1000, "inconclusive", "not-comparable"),  # 2 MB more at the start, hidden by the cache
+        (24, 4, 1000, "critical", "breach"),
+    ],
+)
+def test_a_level_after_other_work_is_judged_where_the_work_does_not_decide(
+    heap_mb: float, growth_mb: float, requests: int, outcome: str, reason: str
+) -> None:
+    measured = result(heap=heap_mb * MB, growth=growth_mb * MB, loads=[load(requests)])
+    check = judged(measured, result(heap=20 * MB, growth=4 * MB))["heap_bytes"]
+    assert (check.outcome, check.reason) == (outcome, f"baseline-{reason}")
+    if reason == "not-comparable":
+        assert check.detail == {"difference": "units", "before": "2000", "after": str(requests)}
+
+
+def test_external_memory_that_fills_with_the_work_is_no_breach() -> None:
+    measured = result(external=6 * MB, loads=[load(4000)])
+    assert measured.start_memory is not None
+    filled = replace(measured, start_memory=replace(measured.start_memory, external_bytes=0))
+    before = result(external=3 * MB)
+    assert judged(filled, before)["external_bytes"].reason == "baseline-not-comparable"
+    higher = replace(measured, start_memory=replace(measured.start_memory, external_bytes=5 * MB))
+    assert judged(higher, before)["external_bytes"].reason == "baseline-breach"
+
+
 def test_200_bytes_a_request_are_a_breach_of_the_slope() -> None:
     check = judged(result(leaks=[slope(203)]), result(leaks=[slope(3)]))["heap_bytes_per_unit"]
     assert (check.outcome, check.reason, check.unit) == ("critical", "baseline-breach", "bytes/request")
