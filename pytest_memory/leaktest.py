@@ -114,17 +114,24 @@ def next_step(plan: LeakPlan, history: History) -> Step:
     if history.rounds[-1].idle and in_time and any(_goes_on(plan, history.rounds, one.kind) for one in unsettled):
         return Rested(_REST_STEP_S)  # half a rest proves nothing, neither way
     if _decided(estimates):
-        return Stop("decided", estimates)
+        return _stop("decided", estimates, plan, history)
     if len(history.rounds) >= plan.max_rounds:
-        return Stop("max-rounds", estimates)
+        return _stop("max-rounds", estimates, plan, history)
     doubtful = [estimate for estimate in estimates if estimate.outcome == "inconclusive"]
     if history.elapsed_s >= plan.max_duration_s:
         rest_decides = in_time and not history.rounds[-1].idle and any(one.reason == "no-rest" for one in doubtful)
-        return Rested(_REST_STEP_S) if rest_decides else Stop("max-duration", estimates)
+        return Rested(_REST_STEP_S) if rest_decides else _stop("max-duration", estimates, plan, history)
     if _needs_rest(plan, history, doubtful):
         return Rested(_REST_STEP_S)
     between_rests = any(estimate.reason == "gives-back" for estimate in doubtful)
     return _work(plan, history, _WORK_BETWEEN_RESTS_S / 2 if between_rests else plan.round_s)
+
+
+def _stop(reason: str, estimates: tuple[LeakEstimate, ...], plan: LeakPlan, history: History) -> Stop:
+    """The end, whatever was found; but few failures of few units, which ended nothing so far, count as well."""
+    if history.errors > plan.max_error_rate * max(history.units, history.errors):
+        return Stop("errors", (unjudged("not-measured", "errors", plan, (*history.warmup, *history.rounds)),))
+    return Stop(reason, estimates)
 
 
 def is_warm(plan: LeakPlan, history: History, candidate: Round) -> bool:

@@ -325,6 +325,12 @@ def test_failed_requests_beyond_one_in_a_hundred_are_not_measured(share: float, 
     assert worst([one.outcome for one in stop.estimates]) == outcome
 
 
+def test_few_failures_of_few_units_count_at_the_end() -> None:
+    stop, history = simulate(SimulatedApp(rate=2.0, portion=5, error_share=0.2), LeakPlan(max_duration_s=8))
+    assert 0 < history.errors < 5, "too few to end the test before its time"
+    assert [(one.outcome, one.reason) for one in stop.estimates] == [("not-measured", "errors")]
+
+
 def test_an_app_that_dies_is_a_finding() -> None:
     stop, _ = simulate(SimulatedApp(dies_after_units=20_000))
     assert stop.reason == "app-died"
