@@ -347,9 +347,11 @@ def _process_of_url(url: str, host: str, port: int) -> psutil.Process:
     addresses = addresses_of(host)
     own = [address for address in addresses if is_own_address(address)]
     if not own:
-        found = f"is {', '.join(map(str, addresses))}, no address of this machine" if addresses else "is not known"
+        resolved = ", ".join(map(str, addresses))
+        named = host if resolved in ("", host) else f"{host} ({resolved})"
+        found = "is no address of this machine" if addresses else "has no address that is known here"
         raise AppError(
-            f"the app at {url!r} cannot be measured from here: {host!r} {found}",
+            f"the app at {url!r} cannot be measured from here: {named} {found}",
             slug="app-not-found",
             hint="run the tests where the app runs; if it runs here behind a proxy, attach by its pid or by "
             "--memory-inspector=HOST:PORT, which needs its inspector open there",
