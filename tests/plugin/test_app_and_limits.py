@@ -204,6 +204,14 @@ def test_an_app_that_ends_in_the_middle_is_a_finding(make_project: Any, app: str
     assert entry["samples"]["rss_bytes"]
 
 
+def node_died_closing(entry: dict[str, Any]) -> bool:
+    """Whether Node itself crashed while it closed its inspector under a client, which Node 20 does once in a thousand.
+
+    (A kin of nodejs/node#18761; not to be had by force in 600 attempts.)  Then the app did die, and that is to be said.
+    """
+    return entry["app"]["exit_status"] == -signal.SIGSEGV
+
+
 @pytest.mark.parametrize("marker", ['@pytest.mark.max_heap_growth("3MB")', ""])
 def test_an_app_that_closes_its_inspector_is_never_fine(make_project: Any, marker: str) -> None:
     project = make_project("closes-inspector.js")
@@ -217,8 +225,12 @@ def test_an_app_that_closes_its_inspector_is_never_fine(make_project: Any, marke
     # A limit that cannot be held against anything fails by itself; without one there is no answer.
     result = project.run("--memory-json=results.json", *([] if marker else ["--memory-fail-on=inconclusive"]))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*inspector was lost*"])
     (entry,) = project.document()["results"]
+    if node_died_closing(entry):
+        assert entry["verdict"]["outcome"] == "critical"
+        result.stdout.fnmatch_lines(["*was ended by SIGSEGV*"])
+        return
+    result.stdout.fnmatch_lines(["*inspector was lost*"])
     assert entry["verdict"]["outcome"] == ("not-measured" if marker else "inconclusive")
     assert "inspector-lost" in {note["slug"] for note in entry["notes"]}
 
