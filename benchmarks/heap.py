@@ -150,17 +150,25 @@ class Bench:
         summary: dict[str, Any] = json.loads(done.stdout)
         return {**summary, "bytes": [file.stat().st_size for file in pair]}
 
-    def first_analysis(self, file: Path) -> dict[str, float]:
-        """Seconds of one whole analysis with an empty and with a filled cache of compiled kernels."""
+    def first_analysis(self, file: Path, loaded_s: float = 0.0) -> dict[str, float]:
+        """Seconds of one whole analysis with an empty and with a filled cache of compiled kernels.
+
+        ``loaded_s`` > 0: behind so many seconds of full load on an app, beside which kernels are compiled."""
         seconds = {}
         command = [sys.executable, str(HERE / "ours.py"), "--first", str(file)]
+        if loaded_s:
+            command += [self.analysis_node, str(loaded_s)]
+        warm_page_cache(file)
         with tempfile.TemporaryDirectory(prefix="heap-bench-") as kernels:
             for state in ("cold", "warm"):
                 environment = {**os.environ, "NUMBA_CACHE_DIR": kernels}
                 done = subprocess.run(
                     command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment
                 )
-                seconds[state] = float(json.loads(done.stdout)["seconds"])
+                found = json.loads(done.stdout.splitlines()[-1])
+                seconds[state] = float(found["seconds"])
+                if "rps" in found:
+                    seconds[f"{state} requests/s"] = round(found["rps"])
         return seconds
 
     def snapshot_pair(self, major: str, which: int) -> Path:
@@ -331,9 +339,12 @@ def main() -> int:
     if not options.quick and not options.only:
         for major in bench.nodes:
             print(f"\ncompare, Node {major}: {json.dumps(bench.compare_two(major))}", flush=True)
-    print(f"\nfirst analysis: {json.dumps(bench.first_analysis(bench.snapshot(QUICK[0], next(iter(bench.nodes)))))}")
     for failure in failures:
         print(failure)
+    file = bench.snapshot(QUICK[0], next(iter(bench.nodes)))
+    for loaded_s in (0.0,) if options.quick else (0.0, 10.0, 30.0):
+        when = f" after {loaded_s:g} s of load" if loaded_s else ""
+        print(f"first analysis{when}: {json.dumps(bench.first_analysis(file, loaded_s))}", flush=True)
     return 1 if failures else 0
 
 

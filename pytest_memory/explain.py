@@ -7,6 +7,7 @@ outside the heap) leaves the verdict as it is.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -51,10 +52,14 @@ def explain_leak(
 def _explain(
     app: NodeApp, operation: Callable[[], Any], result: LeakResult, directory: Path, *, keep: str | None
 ) -> tuple[LeakResult, tuple[Note, ...]]:
+    from pytest_memory.heap import stop_warming, warm_kernels
     from pytest_memory.heap.archive import compress_snapshots, snapshot_artifact
     from pytest_memory.heap.capture import Camera
 
-    with Camera(app, directory) as camera:
+    with contextlib.ExitStack() as around:
+        if warm_kernels():  # a cold machine compiles while the snapshots are taken
+            around.callback(stop_warming)
+        camera = around.enter_context(Camera(app, directory))
         try:
             worker = _growing_worker(app, operation, result)
             before = camera.take("leak-before", worker=worker)

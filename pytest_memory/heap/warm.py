@@ -6,29 +6,47 @@ time.  A process and not a thread: compiling holds the GIL and would disturb the
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
+from importlib import import_module
 
-COMPILE_TIMEOUT_S = 60.0
-"""Compiling takes seconds; a machine that needs longer than this is waited for by compiling here."""
+PATIENCE_S = 10.0
+"""Left alone, the process beside needs less than this.  Where it does not, others use the machine: what it has not
+compiled by then is compiled here, at the priority of what waits for it."""
 
-_COMMAND = "import os; os.nice(10) if hasattr(os, 'nice') else None; import pytest_memory.heap.kernels_ready"
-_SECOND_HALF = "import pytest_memory.heap.kernels, pytest_memory.heap.spreading"
+_HELPER_TIMEOUT_S = 60.0
+_HERE = ("canary", "bytescan", "columns", "ephemerons", "tallies")
+_BESIDE = ("kernels", "spreading")
+_COMMAND = """
+import os
+os.setpgrp()  # what it starts ends with it
+os.nice(10)
+from pytest_memory.heap import warm
+warm.compile_kernels()
+import pytest_memory.heap.kernels_ready
+"""
+_SECOND_HALF = "import " + ", ".join(f"pytest_memory.heap.{name}" for name in _BESIDE)
 _started: subprocess.Popen[bytes] | None = None
 _lock = threading.Lock()
 
 
-def warm_kernels() -> None:
-    """Start compiling, once per process; returns at once.  Safe to call anywhere, failure costs only time."""
+def warm_kernels() -> bool:
+    """Start compiling, once per process; returns at once, True when this call did.  Failure costs only time.
+
+    `stop_warming` ends it; at the end of this process it is ended at the latest."""
     global _started
     with _lock:
-        if _started is not None:
-            return
+        if _started is not None or _are_loaded():
+            return False
         with contextlib.suppress(OSError):
             _started = _start(_COMMAND)
+            atexit.register(stop_warming)
+        return _started is not None
 
 
 def compile_kernels() -> None:
@@ -37,24 +55,40 @@ def compile_kernels() -> None:
     Waits for `warm_kernels`, if that has been called; else compiles half of the kernels here and the other half in
     a process beside (threads would not do: compiling holds a lock).  On a warm machine it only loads the cache.
     """
-    if kernels_are_warm(COMPILE_TIMEOUT_S):
+    if _are_loaded() or _has_warmed():
         return
-    from pytest_memory.heap import canary, jit  # noqa: F401 - importing compiles
+    from pytest_memory.heap import jit
 
     helper = None
-    if jit.compiled:
-        with contextlib.suppress(OSError):
-            helper = _start(_SECOND_HALF)
     try:
-        from pytest_memory.heap import bytescan, columns, ephemerons, tallies  # noqa: F401 - importing compiles
-
+        for name in _HERE:
+            import_module(f"pytest_memory.heap.{name}")  # compiles
+            if jit.compiled and helper is None:
+                with contextlib.suppress(OSError):
+                    helper = _start(_SECOND_HALF)
         if helper is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                helper.wait(COMPILE_TIMEOUT_S)
+                helper.wait(_HELPER_TIMEOUT_S)
     finally:  # Ctrl-C, too, and a test's timeout
         if helper is not None:
             helper.kill()  # nothing happens to one that has ended
             helper.wait()
+
+
+def _are_loaded() -> bool:
+    return all(f"pytest_memory.heap.{name}" in sys.modules for name in (*_HERE, *_BESIDE))
+
+
+def _has_warmed() -> bool:
+    """Whether the process started by `warm_kernels` comes to its end in time and well; ended if not in time."""
+    process = _started
+    if process is None:
+        return False
+    try:
+        return process.wait(PATIENCE_S) == 0
+    except subprocess.TimeoutExpired:
+        stop_warming()  # what it has compiled is in the cache
+        return False
 
 
 def _start(command: str) -> subprocess.Popen[bytes]:
@@ -75,19 +109,16 @@ def stop_warming(timeout_s: float = 5.0) -> None:
     if process is None:
         return
     if process.poll() is None:
-        process.terminate()
+        _signal(process, signal.SIGTERM)
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        _signal(process, signal.SIGKILL)
         process.wait(timeout_s)
 
 
-def kernels_are_warm(timeout_s: float | None = None) -> bool:
-    """Whether the process started by `warm_kernels` has come to its end in time and well."""
-    process = _started
-    if process is None:
-        return False
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return process.wait(timeout_s) == 0
-    return False
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """To the process and the one it may have beside it: it leads a group of its own, but for its first moment."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.send_signal(number)

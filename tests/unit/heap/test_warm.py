@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.apps import is_gone, wait_until
 
 SCRIPT = """
 import sys
@@ -77,3 +79,90 @@ except KeyboardInterrupt:
 def test_no_helper_outlives_an_interrupt() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[-9]\n", done.stderr
+
+
+HALF_FILLED = """
+import sys
+from pytest_memory.heap import canary, jit, warm
+
+class Compiling:
+    def find_spec(self, name, path, target=None):
+        if name == "pytest_memory.heap.bytescan":
+            jit.compiled.append("as where a session ended while it compiled: the canary is in the cache, the rest not")
+
+sys.meta_path.insert(0, Compiling())
+jit.compiled.clear()
+helpers, start = [], warm._start
+warm._start = lambda _command: helpers.append(start("pass")) or helpers[-1]
+warm.compile_kernels()
+print(len(helpers))
+"""
+
+
+def test_a_half_filled_cache_is_filled_by_two_processes() -> None:
+    done = subprocess.run([sys.executable, "-c", HALF_FILLED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "1\n", done.stderr
+
+
+LOADED = """
+import pytest_memory.heap.kernels_ready
+from pytest_memory.heap import stop_warming, warm, warm_kernels
+
+warm._start = lambda _command: print("started")
+print(warm_kernels())
+warm.compile_kernels()
+"""
+
+
+def test_what_is_loaded_is_neither_compiled_nor_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stderr
+
+
+LEFT = """
+import sys, time, psutil
+from pytest_memory.heap import stop_warming, warm_kernels
+
+print(warm_kernels(), warm_kernels())
+deadline = time.monotonic() + 60
+while len(psutil.Process().children(recursive=True)) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
+for process in psutil.Process().children(recursive=True):
+    print(process.pid)
+if sys.argv[1] == "stop":
+    stop_warming()
+"""
+
+
+@pytest.mark.parametrize("end", ["stop", "exit"])
+def test_both_processes_end_with_the_session(tmp_path: Path, end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT, end],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    first, *pids = done.stdout.split("\n")[:-1]
+    assert first == "True False", done.stderr
+    assert len(pids) == 2, "a cold machine compiles in two processes"
+    assert wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
+
+
+STARVED = """
+from pytest_memory.heap import canary, jit, warm
+
+start = warm._start
+warm._start = lambda command: start("import time; time.sleep(600)" if command is warm._COMMAND else command)
+warm.PATIENCE_S = 0.2
+warm.warm_kernels()
+process = warm._started
+warm.compile_kernels()
+from pytest_memory.heap import tallies
+print(process.poll(), warm._started)
+"""
+
+
+def test_a_process_that_gets_no_cpu_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "-15 None\n", done.stderr
