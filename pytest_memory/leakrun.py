@@ -53,6 +53,7 @@ _LOOKS = 4
 _WORK_BETWEEN_LOOKS_S = 1.0
 _NAMING_BUDGET_S = 10.0
 _FIRST_ERROR_STATUS = 400
+_STATUSES = range(100, 600)
 
 
 class LeakTestedApp(SettledApp, Protocol):
@@ -363,17 +364,17 @@ def count_work(returned: Any) -> tuple[int, int] | None:
     """Units done and errors among them, from what an operation returned; None when it returned no load result.
 
     A load result counts its requests, with those of its warm-up; several (a list or tuple of them) are added up.  A
-    response (anything with an HTTP ``status_code``, such as httpx's) is one unit, and an error from 400 on: an app that
-    answers "not found" is not exercised as the test means.  Where such an answer is the point, let the operation return
-    nothing."""
+    response (anything with an HTTP ``status_code``, such as httpx's, or ``status``, such as urllib's) is one unit, and
+    an error from 400 on: an app that answers "not found" is not exercised as the test means.  Where such an answer is
+    the point, let the operation return nothing."""
     if isinstance(returned, (list, tuple)):
         pairs = [count_work(one) for one in returned]
         known = [pair for pair in pairs if pair is not None]
         if not known or len(known) < len(pairs):
             return None
         return sum(units for units, _ in known), sum(errors for _, errors in known)
-    status = getattr(returned, "status_code", None)
-    if isinstance(status, int):
+    status = getattr(returned, "status_code", getattr(returned, "status", None))
+    if isinstance(status, int) and status in _STATUSES:
         return 1, int(status >= _FIRST_ERROR_STATUS)
     stats = getattr(returned, "stats", returned)
     return (stats.sent, stats.errors) if isinstance(stats, LoadStats) else None

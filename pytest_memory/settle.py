@@ -374,7 +374,8 @@ def _has_ended(pid: int) -> bool:
 def _read_processes(pids: Sequence[int], app_pid: int) -> tuple[int, int | None]:
     """Resident memory of the processes together, and their open descriptors (None where there is no such count).
 
-    Raises InspectorClosed when the app itself has ended since it was asked."""
+    Of a child that belongs to another user, such as a browser's sandbox, descriptors are never to be had: those of
+    the others count.  Raises InspectorClosed when the app itself has ended since it was asked."""
     rss, fds = 0, 0
     fds_known = True
     for pid in pids:
@@ -389,6 +390,8 @@ def _read_processes(pids: Sequence[int], app_pid: int) -> tuple[int, int | None]
             if pid == app_pid:
                 raise InspectorClosed(f"the app (pid {pid}) ended while its memory was read") from None
             continue  # a child that ended since it was listed
-        except (psutil.AccessDenied, AttributeError):
-            fds_known = fds_known and _has_ended(pid)
+        except psutil.AccessDenied:
+            fds_known = fds_known and (pid != app_pid or _has_ended(pid))
+        except AttributeError:
+            fds_known = False
     return rss, fds if fds_known else None

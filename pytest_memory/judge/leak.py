@@ -64,6 +64,7 @@ SMALL_SHARE = 0.25
 DRAINED_SHARE = 0.5
 # Each drained point costs a rest; four in order are chance once in twelve, and their growth must be large as well.
 MIN_DRAINED_POINTS = 4
+EASED_SHARE = 0.85
 # That nothing was added is seen sooner: lows of equal height do not come about by chance.
 MIN_FLAT_POINTS = 3
 # What wanders by itself (sizes of live Buffers, resident pages) must grow by more than it wanders.
@@ -217,7 +218,7 @@ def _decide(series: Series, trend: Trend, limit: float, plan: LeakPlan, managed_
         if not _worked_enough_to_pass(series, plan):
             return "inconclusive", "too-short"
         # What probably grows must not pass where what surely grows would not.
-        if trend.slope.value > limit and not _tolerable(series, plan):
+        if trend.slope.value > limit and not _tolerable(series, plan, trend.slope, limit):
             return "inconclusive", "too-short" if series.lasted_s < plan.leak_after_long_s else "below-resolution"
         if _falls(series, trend, limit):
             return "inconclusive", "falling"
@@ -254,10 +255,13 @@ def _tolerated(series: Series, limit: float, plan: LeakPlan, judged_units: float
     return max(limit, RESOLUTION[series.kind] / judged_units) if judged_units > 0 else limit
 
 
-def _tolerable(series: Series, plan: LeakPlan) -> bool:
-    """Whether sure growth above the limit may pass because it comes to too little in all.  More work would tell it
-    from a module that was loaded late: so it is waited for, and objects on a heap are never waved through."""
-    return series.kind not in ("heap", "worker-heap") and series.lasted_s >= plan.leak_after_long_s
+def _tolerable(series: Series, plan: LeakPlan, slope: stats.Slope, limit: float) -> bool:
+    """Whether growth above the limit may pass because it comes to too little in all.  More work would tell it
+    from a module that was loaded late: so it is waited for, and what is on a heap is never waved through, nor are
+    whole things that surely grow."""
+    if series.kind in ("heap", "worker-heap") or series.lasted_s < plan.leak_after_long_s:
+        return False
+    return series.kind not in ("handles", "fds") or slope.low <= limit
 
 
 def _falls(series: Series, trend: Trend, limit: float) -> bool:
@@ -393,13 +397,22 @@ def _decide_drained(series: Series, limit: float, plan: LeakPlan) -> tuple[Outco
     if len(drained) < MIN_DRAINED_POINTS:
         return "inconclusive", "gives-back"
     slope = stats.theil_sen(drained, confidence=0.9)
-    grows = slope.low > limit and not _tolerable(series, plan)
+    grows = slope.low > limit and not _tolerable(series, plan, slope, limit)
     if slope.high < _tolerated(series, limit, plan, units - drained[0][0]):
         return ("inconclusive", "gives-back") if grows else ("pass", "given-back")
     grew = drained[-1][1] - drained[0][1] > LEAK_RESOLUTIONS * RESOLUTION[series.kind]
     # A cache may fill beside a store that expires: it is given the work any growth is given, or the time, with rests.
     rested_s = sum(rest.duration_s for rest in series.rests)
     long_enough = _worked_enough_to_fail(series, plan) or series.lasted_s + rested_s >= plan.leak_after_long_s
-    if slope.low > limit and grew and long_enough:
+    if slope.low > limit and grew and long_enough and not _eases_off(drained):
         return "critical", "grows-between-rests"
     return "inconclusive", "gives-back"
+
+
+def _eases_off(drained: Sequence[tuple[float, float]]) -> bool:
+    """Whether what is left after rests grows slower late than early, as a cache that fills beside a store does.
+
+    So few points give no interval: each half's median rate, and a share that `slows_down` also asks for."""
+    half = len(drained) // 2
+    early, late = (stats.theil_sen(points).value for points in (drained[: half + 1], drained[half:]))
+    return late < EASED_SHARE * early

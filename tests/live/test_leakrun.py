@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -275,6 +276,11 @@ def test_a_response_is_a_unit_and_an_error_from_400_on(status: int, errors: int)
     response = httpx.Response(status)
     assert count_work(response) == (1, errors)
     assert count_work([response, response]) == (2, 2 * errors)
+
+
+@pytest.mark.parametrize(("status", "counted"), [(200, (1, 0)), (503, (1, 1)), (3, None), ("done", None)])
+def test_a_response_may_say_its_status_as_urllib_does(status: object, counted: tuple[int, int] | None) -> None:
+    assert count_work(SimpleNamespace(status=status)) == counted
 
 
 def test_an_operation_that_is_answered_with_errors_is_never_green(app: NodeApp) -> None:

@@ -483,3 +483,37 @@ def test_a_cache_that_fills_beside_sessions_is_given_the_time_any_growth_is_give
     retained = together(cache(15_000, 100), expiring(3.0, 500))
     stop, _ = simulate(SimulatedApp(rate=800.0, portion=200, retained=retained), seed=seed)
     assert heap_of(stop).outcome != "critical", stop
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cache_that_fills_ever_more_slowly_beside_a_store_is_no_leak(seed: int) -> None:
+    retained = together(random_cache(20_000, 200), swept(1.0, 3.0, 1000))
+    stop, _ = simulate(SimulatedApp(rate=1500.0, portion=200, retained=retained), seed=seed)
+    assert heap_of(stop).outcome != "critical", stop
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [40.0, 200.0])
+def test_a_leak_beside_a_store_that_is_swept_is_one_all_the_same(size: float, seed: int) -> None:
+    retained = together(leak(size), swept(1.0, 3.0, 500))
+    stop, history = simulate(SimulatedApp(rate=1500.0, portion=200, retained=retained), seed=seed)
+    assert heap_of(stop).outcome == "critical", stop
+    assert history.elapsed_s < 120
+
+
+@pytest.mark.parametrize(("rate", "every"), [(1.5, 8), (3.0, 15), (6.0, 40), (10.0, 60)])
+@pytest.mark.parametrize("kind", ["fds", "handles"])
+def test_whole_things_that_surely_grow_do_not_pass_for_being_few(rate: float, every: int, kind: str) -> None:
+    app = slow_app(rate, 0.0)
+    app.other[kind] = lambda units, t_s: 25 + units // every
+    stop, _ = simulate(app)
+    found = {estimate.kind: estimate.outcome for estimate in stop.estimates}
+    assert found[kind] in ("inconclusive", "critical"), stop
+
+
+@pytest.mark.parametrize("at", [20, 60, 150, 250])
+def test_one_more_thing_of_a_slow_app_is_no_growth(at: int) -> None:
+    app = slow_app(3.0, 0.0)
+    app.other["fds"] = lambda units, t_s: 25 + (units > at)
+    stop, _ = simulate(app)
+    assert worst([estimate.outcome for estimate in stop.estimates]) == "pass", stop
