@@ -48,6 +48,14 @@ def _stage_text(what: str, share: float) -> str:
     return f"{what} {share:.0%}" if share else what
 
 
+def check_top(top: int) -> None:
+    """Raise ConfigError for a number of rows that is none: before a large file is read."""
+    if top < 1:
+        raise ConfigError(
+            f"--top is {top}; expected at least 1", slug="config-option", hint="it says how many rows a table has"
+        )
+
+
 def show_text(output: Output, title: str, text: str) -> None:
     """A titled block of ready lines, cut to the terminal."""
     if title:

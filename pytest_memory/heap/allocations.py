@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_memory import units
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.values import check_not_negative
 
 DEFAULT_SAMPLING_INTERVAL_BYTES = 32 * 1024
 """Mean distance of two samples: costs about 10 % of CPU and sees a leak of 2 MB in 60 samples."""
@@ -85,6 +86,7 @@ class AllocationProfile:
 
     def top_sites(self, limit: int = 10) -> tuple[AllocationSite, ...]:
         """The functions that allocated most of what is alive, largest first."""
+        check_not_negative(limit, "limit")
         sizes: dict[tuple[str, str, int, int], int] = defaultdict(int)
         heaviest: dict[tuple[str, str, int, int], int] = {}
         for position, frame in enumerate(self._frames):

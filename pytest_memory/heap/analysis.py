@@ -20,6 +20,7 @@ from pytest_memory.cgroups import usable_cpus
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap.archive import plain_file
 from pytest_memory.heap.warm import compile_kernels
+from pytest_memory.values import check_not_negative
 
 if TYPE_CHECKING:
     from pytest_memory.heap.compare import ClassComparison, Comparison, ObjectSet
@@ -304,9 +305,10 @@ class HeapComparison:
         """Growth by class and findings as plain values for JSON."""
         from dataclasses import asdict
 
+        deltas = self.class_deltas()[: check_not_negative(limit, "limit")]
         return {
             "by_id": self.by_id,
-            "classes": [asdict(delta) for delta in self.class_deltas()[:limit]],
+            "classes": [asdict(delta) for delta in deltas],
             "findings": [asdict(finding) for finding in self.findings(units=units)],
         }
 

@@ -12,6 +12,7 @@ from pytest_memory.heap.names import printable
 from pytest_memory.heap.queries import ClassRow, CollectionRow, DominatorRow, ObjectRow, Statistics, StringRow
 from pytest_memory.model import ClassDelta, RetainerPath
 from pytest_memory.units import format_count, format_size
+from pytest_memory.values import check_not_negative
 
 _NAME_WIDTH = 60
 
@@ -68,6 +69,7 @@ def delta_table(rows: Sequence[ClassDelta]) -> str:
 
 
 def comparison_table(comparison: Comparison, *, limit: int = 20) -> str:
+    check_not_negative(limit, "limit")
     deltas = comparison.class_deltas()
     lines = [delta_table(deltas[:limit])]
     if len(deltas) > limit:

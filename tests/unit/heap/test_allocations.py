@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.errors import ConfigError, SnapshotFormatError
 from pytest_memory.heap.allocations import AllocationProfile, parse_profile
 
 
@@ -51,6 +51,11 @@ def test_sites_are_summed_over_stacks_largest_first() -> None:
     assert sites[0].callers == ("handle",)
     assert sites[1].location == ""
     assert example().top_sites(1) == sites[:1]
+
+
+def test_fewer_sites_than_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="limit is -1; expected 0 or more"):
+        example().top_sites(-1)
 
 
 def test_since_keeps_what_came_later() -> None:

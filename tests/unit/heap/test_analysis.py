@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.snapshot_builder import SnapshotBuilder
 
-from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.errors import ConfigError, SnapshotFormatError
 from pytest_memory.heap import HeapSnapshot
 
 
@@ -75,3 +76,32 @@ def test_a_file_that_was_replaced_or_deleted_is_still_the_one_loaded(file: Path)
     file.unlink()
     with pytest.raises(SnapshotFormatError, match="ends inside"):
         deleted.classes()
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda heap: heap.classes(limit=-1), "limit"),
+        (lambda heap: heap.retainer_paths("Nobody", limit=-1), "limit"),
+        (lambda heap: heap.largest_objects(limit=-1), "limit"),
+        (lambda heap: heap.largest_collections(limit=-1), "limit"),
+        (lambda heap: heap.duplicate_strings(limit=-1), "limit"),
+        (lambda heap: heap.find_strings("x", limit=-1), "limit"),
+        (lambda heap: heap.dominator_tree(per_node=-1), "per_node"),
+        (lambda heap: heap.dominator_tree(depth=-1), "depth"),
+        (lambda heap: heap.to_dict(limit=-1), "limit"),
+        (lambda heap: heap.compare(heap).table(limit=-1), "limit"),
+        (lambda heap: heap.compare(heap).paths(limit=-1), "limit"),
+        (lambda heap: heap.compare(heap).to_dict(limit=-1), "limit"),
+    ],
+)
+def test_fewer_rows_than_none_are_refused(ask: Callable[[HeapSnapshot], object], what: str, file: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{what} is -1; expected 0 or more"):
+        ask(HeapSnapshot.load(file))
+
+
+def test_no_rows_are_no_rows(file: Path) -> None:
+    heap = HeapSnapshot.load(file)
+    assert heap.classes()
+    assert heap.classes(limit=0) == heap.largest_objects(limit=0) == heap.duplicate_strings(limit=0) == ()
+    assert [row.depth for row in heap.dominator_tree(per_node=0)] == [0]
