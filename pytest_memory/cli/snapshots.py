@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.errors import ConfigError, SnapshotFormatError
+from pytest_memory.errors import ConfigError
 from pytest_memory.report.text import fit
 
 if TYPE_CHECKING:
@@ -96,11 +96,8 @@ def refuse_empty(name: str, found: object) -> None:
 
 
 def read_profile(name: str) -> bytes:
-    """The bytes of a .heapprofile.  Raises ConfigError when it cannot be read, SnapshotFormatError when empty."""
+    """The bytes of a .heapprofile.  Raises ConfigError when it cannot be read."""
     try:
-        data = Path(name).read_bytes()
+        return Path(name).read_bytes()
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror or error}", slug="config-file") from None
-    if not data:
-        raise SnapshotFormatError(f"{name!r} is empty; expected a .heapprofile", byte_offset=0)
-    return data

@@ -124,6 +124,7 @@ class HeapSnapshot:
                 f"{self.name!r} has changed since it was loaded: it had {then_bytes:,} bytes and has {now_bytes:,}",
                 slug="snapshot-changed",
                 byte_offset=min(then_bytes, now_bytes),
+                field="file",
                 hint="load a snapshot when it is whole, or load a copy of it",
             )
 
@@ -325,6 +326,7 @@ def _map_file(file: Path) -> tuple[mmap.mmap, os.stat_result]:
                 f"{file.name!r} is empty",
                 slug="snapshot-truncated",
                 byte_offset=0,
+                field="snapshot",
                 hint="the snapshot is still being written, or writing it failed",
             )
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), stamp

@@ -173,6 +173,7 @@ class SectionReader:
                 f"{self.name!r} is empty",
                 slug="snapshot-truncated",
                 byte_offset=0,
+                field="snapshot",
                 hint="the snapshot is still being written, or writing it failed",
             )
         match = _SPACE.match(head)

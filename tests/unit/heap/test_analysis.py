@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -55,7 +56,26 @@ def test_a_file_that_was_written_to_since_is_refused(file: Path) -> None:
     os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns + 1))
     with pytest.raises(SnapshotFormatError, match="has changed since it was loaded") as caught:
         snapshot.classes()
-    assert caught.value.slug == "snapshot-changed"
+    error = caught.value
+    assert (error.slug, error.byte_offset, error.field) == ("snapshot-changed", was.st_size, "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "slug", "field"),
+    [
+        ("a.heapsnapshot", b"", "snapshot-truncated", "snapshot"),
+        ("a.heapsnapshot", b"[1]", "snapshot-not-a-snapshot", "snapshot"),
+        ("a.heapsnapshot.gz", b"x", "snapshot-format", "file"),
+        ("a.heapsnapshot.gz", gzip.compress(b"[1]"), "snapshot-not-a-snapshot", "snapshot"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused_with_place_and_field(
+    name: str, data: bytes, slug: str, field: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SnapshotFormatError) as caught:
+        HeapSnapshot.load(tmp_path / name).classes()
+    assert (caught.value.slug, caught.value.byte_offset, caught.value.field) == (slug, 0, field)
 
 
 def test_a_file_that_grows_is_refused(file: Path) -> None:
