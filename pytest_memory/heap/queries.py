@@ -94,7 +94,11 @@ class DominatorRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """The heap by kind, as in DevTools' pie: native and V8 parts sum up to ``total_bytes``; the rest of the V8
-    part is ``other_bytes``."""
+    part is ``other_bytes``.
+
+    ``detached_count``: DOM nodes the embedder knows to be in no document, and what they are made of;
+    ``orphan_count``: nodes hung under the root because nothing retains them (weak references do not), or only each
+    other; what such a node alone holds hangs under it and is not counted."""
 
     total_bytes: int
     native_bytes: int

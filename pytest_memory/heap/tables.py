@@ -137,10 +137,13 @@ def statistics_table(figures: Statistics) -> str:
         ("objects and the rest", figures.other_bytes),
         ("total", figures.total_bytes),
     )
-    return format_table(
+    table = format_table(
         ("kind", "size", "share"),
         [(name, format_size(size), f"{100 * size / max(1, figures.total_bytes):.1f} %") for name, size in parts],
     )
+    if not figures.orphan_count:
+        return table
+    return f"{table}\nnodes hung under the root, as nothing else retains them: {format_count(figures.orphan_count)}"
 
 
 def path_line(path: RetainerPath) -> str:
