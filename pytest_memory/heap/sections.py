@@ -1,4 +1,4 @@
-"""Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 2.
+"""Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 1.
 
 Takes bytes, opens no file.  Knows that a heap snapshot is one JSON object with a ``"snapshot"`` header, long flat
 arrays of integers and a table of strings; what the numbers mean is heap.snapshot's business.

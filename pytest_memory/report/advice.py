@@ -1,4 +1,4 @@
-"""What findings and notes say, and what to do about them.  Floor 3: pure; part of the view, like `report.words`.
+"""What findings and notes say, and what to do about them.  Floor 4: pure; part of the view, like `report.words`.
 
 A recommendation never stands alone: it carries the sentence of the finding, estimate or check it follows from.
 """
