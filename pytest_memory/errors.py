@@ -145,7 +145,8 @@ class LoadError(PytestMemoryError):
 
 
 class SnapshotFormatError(PytestMemoryError):
-    """A file is not a whole V8 heap snapshot.  ``byte_offset`` and ``field`` say where it stops being one."""
+    """A file is not a whole V8 heap snapshot.  ``byte_offset`` and ``field`` say where it stops being one: a section or
+    what is in it; ``"file"`` where it is the file itself (an archive that cannot be unpacked)."""
 
     slugs: ClassVar[tuple[str, ...]] = (
         "snapshot-format",
@@ -162,8 +163,8 @@ class SnapshotFormatError(PytestMemoryError):
         *,
         slug: str | None = None,
         hint: str | None = None,
-        byte_offset: int | None = None,
-        field: str | None = None,
+        byte_offset: int = 0,
+        field: str = "file",
     ) -> None:
         super().__init__(message, slug=slug, hint=hint)
         self.byte_offset = byte_offset

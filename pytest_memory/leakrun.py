@@ -1,4 +1,4 @@
-"""Carry out a leak test: work, settle, look, ask `leaktest` what to do next, until it says stop.  Floor 5.
+"""Carry out a leak test: work, settle, look, ask `leaktest` what to do next, until it says stop.  Floor 6.
 
 It is the only part of a leak test that touches the app and the clock, and it decides nothing.
 """

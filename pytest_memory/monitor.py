@@ -400,10 +400,7 @@ class MemoryMonitor:
     @property
     def app_info(self) -> AppInfo:
         """The app as it was measured, with its end when it has died."""
-        if self.app_error is None:
-            return self._app_info
-        lines = self.app_error.output_tail.splitlines()[-_OUTPUT_TAIL_LINES:]
-        return replace(self._app_info, exit_status=self.app_error.exit_status, output_tail="\n".join(lines))
+        return self._app_info if self.app_error is None else end_of(self._app_info, self.app_error)
 
     # --- leak tests ---
 
@@ -573,3 +570,9 @@ def describe_app(app: NodeApp) -> AppInfo:
             for record in app.processes
         ),
     )
+
+
+def end_of(app: AppInfo, error: AppError) -> AppInfo:
+    """The app with the end that ``error`` tells: exit status and last output."""
+    lines = error.output_tail.splitlines()[-_OUTPUT_TAIL_LINES:]
+    return replace(app, exit_status=error.exit_status, output_tail="\n".join(lines))

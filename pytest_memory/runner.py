@@ -13,7 +13,7 @@ from pytest_memory import environment, judge, spec
 from pytest_memory.errors import AppError, PytestMemoryError
 from pytest_memory.judge.limits import HealthThresholds, LimitSetting, Measured, judge_limits
 from pytest_memory.model import Artifact, Check, ClassDelta, Finding, Note, RunResult
-from pytest_memory.monitor import MemoryMonitor
+from pytest_memory.monitor import MemoryMonitor, end_of
 
 
 def limits_from(settings: spec.Settings) -> tuple[LimitSetting, ...]:
@@ -90,6 +90,18 @@ def judge_monitor(
         heap_tree=next((r.heap_tree for r in reversed(monitor.leak_results) if r.heap_tree), ()),
         findings=(*_app_findings(monitor.app_error), *findings, *(f for r in monitor.leak_results for f in r.findings)),
         artifacts=(*artifacts, *(a for r in monitor.leak_results for a in r.artifacts)),
+    )
+
+
+def add_death(result: RunResult, error: AppError) -> RunResult:
+    """The result of an app that died after it had been judged: what was measured stays, the verdict is that it died."""
+    died = Measured(app_died=True, exit_status=error.exit_status)
+    checks = (*result.verdict.checks, *judge_limits(died, (), HealthThresholds()))
+    return replace(
+        result,
+        app=end_of(result.app, error),
+        verdict=judge.combine(checks, result.verdict.leaks),
+        findings=(*_app_findings(error), *result.findings),
     )
 
 

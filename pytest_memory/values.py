@@ -34,6 +34,13 @@ def parse_count(value: object, what: str) -> int:
     return number
 
 
+def check_not_negative(value: int, what: str) -> int:
+    """A number of rows or levels of an answer, perhaps none.  From its end, as a slice counts, is none of them."""
+    if value < 0:
+        raise ConfigError(f"{what} is {value!r}; expected 0 or more", slug="config-option")
+    return value
+
+
 def parse_flag(value: object, what: str) -> bool:
     """true/false, yes/no, on/off, 1/0."""
     if isinstance(value, bool):

@@ -7,6 +7,7 @@ count).  Floors 0 to 4 are below the sans-I/O line.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -34,6 +35,7 @@ FLOORS = {
     "pytest_memory.report.view": 4,
     "pytest_memory.report.figures": 4,
     "pytest_memory.report.stored": 4,
+    "pytest_memory.report.changes": 4,
     "pytest_memory.report.words": 4,
     "pytest_memory.report.text": 4,
     "pytest_memory.report.progress": 4,
@@ -54,6 +56,7 @@ FLOORS = {
     "pytest_memory.git": 5,
     "pytest_memory.node": 5,
     "pytest_memory.node.choose": 2,
+    "pytest_memory.node.wanted": 2,
     "pytest_memory.node.spec": 1,
     "pytest_memory.node.output": 1,
     "pytest_memory.node.exits": 1,
@@ -82,7 +85,7 @@ FLOORS = {
     "pytest_memory.heap.marks": 0,
     "pytest_memory.heap.tallies": 1,
     "pytest_memory.heap.spreading": 1,
-    "pytest_memory.heap.kernels_ready": 2,
+    "pytest_memory.heap.kernels_ready": 1,
     "pytest_memory.heap.sources": 4,
     "pytest_memory.heap.bytescan": 1,
     "pytest_memory.heap.canary": 1,
@@ -94,7 +97,7 @@ FLOORS = {
     "pytest_memory.heap.names": 2,
     "pytest_memory.heap.graph": 2,
     "pytest_memory.heap.classes": 2,
-    "pytest_memory.heap.ephemerons": 2,
+    "pytest_memory.heap.ephemerons": 1,
     "pytest_memory.heap.allocations": 2,
     "pytest_memory.heap.matching": 2,
     "pytest_memory.heap.compare": 3,
@@ -226,6 +229,20 @@ def test_only_the_plugin_imports_pytest() -> None:
 def test_every_module_says_what_it_is() -> None:
     silent = [name for name, tree in modules().items() if not ast.get_docstring(tree)]
     assert silent == []
+
+
+def test_docstrings_and_the_page_tell_the_floors_that_are_held_here() -> None:
+    said = {}
+    for name, tree in modules().items():
+        for floor in re.findall(r"Floor (\d)", ast.get_docstring(tree) or ""):
+            said[name, "its docstring"] = int(floor)
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for floor, names in re.findall(r"^\| F(\d) \|([^|]*)\|", page, re.MULTILINE):
+        for name in re.findall(r"`([a-z_.]+)`", names):
+            if f"pytest_memory.{name}" in modules():
+                said[f"pytest_memory.{name}", "the page"] = int(floor)
+    assert len(said) > 200
+    assert {key: floor for key, floor in said.items() if floor != floor_of(key[0])} == {}
 
 
 def test_importing_the_plugin_is_light() -> None:

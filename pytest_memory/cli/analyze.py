@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from pytest_memory.cli.front import Context
 from pytest_memory.cli.live import ProgressLine
 from pytest_memory.cli.measured import check_writable, make_document, show_results, status_of
 from pytest_memory.cli.target import Send, make_generator, open_app, operations, workload
-from pytest_memory.errors import CaptureError, ConfigError
+from pytest_memory.errors import AppError, CaptureError, ConfigError, PytestMemoryError
+from pytest_memory.model import Note
+from pytest_memory.node.exits import LAST_BREATH_S
 
 if TYPE_CHECKING:
-    from pytest_memory.load.generator import LoadGenerator
     from pytest_memory.model import RunResult
     from pytest_memory.node.process import NodeApp
 
@@ -76,38 +77,60 @@ def _measure(arguments: argparse.Namespace, context: Context, directory: Path) -
             stopped = threading.Event()
             stressed = stress.measure(app, generator, send, context, name="analyze", stopped=stopped)
             if app.alive and not stopped.is_set():
-                stressed = _explain(app, generator, send, stressed, directory, arguments.requests, context)
+                stressed = _explain(app, send, stressed, directory, arguments.requests, context)
     finally:
         stop_warming()
     return [replace(steps, tool="analyze"), stressed]  # in reports another thing than a run of `baseline`
 
 
 def _explain(
-    app: NodeApp,
-    generator: LoadGenerator,
-    send: Send,
-    stressed: RunResult,
-    directory: Path,
-    requests: int,
-    context: Context,
+    app: NodeApp, send: Send, stressed: RunResult, directory: Path, requests: int, context: Context
+) -> RunResult:
+    """The result with what snapshots say about it.  Without them it stands as it was measured, with the reason; an app
+    that died of them is that result's verdict."""
+    files = [directory / SNAPSHOTS / name for name in _SNAPSHOT_FILES]
+    try:
+        for file in files:
+            file.unlink(missing_ok=True)  # of an earlier analysis
+        return _compare(app, send, stressed, directory, requests, context)
+    except (PytestMemoryError, OSError, MemoryError) as error:
+        context.output.note(f"not explained: {error}")
+        return _unexplained(app, stressed, files, error)
+
+
+def _unexplained(app: NodeApp, stressed: RunResult, files: Sequence[Path], error: Exception) -> RunResult:
+    from pytest_memory import runner
+    from pytest_memory.heap.archive import snapshot_artifact
+
+    reason = error.message if isinstance(error, PytestMemoryError) else str(error) or type(error).__name__
+    result = replace(
+        stressed,
+        notes=(*stressed.notes, Note(slug="not-explained", detail={"reason": reason})),
+        artifacts=(*stressed.artifacts, *(snapshot_artifact(file) for file in files if file.is_file())),
+    )
+    try:
+        if not isinstance(error, CaptureError):
+            app.wait(LAST_BREATH_S)  # the connections of a process that dies are gone before it is
+        app.check()
+    except AppError as died:
+        # What it was doing is known to the error that came first.
+        return runner.add_death(result, error if isinstance(error, AppError) else died)
+    return result
+
+
+def _compare(
+    app: NodeApp, send: Send, stressed: RunResult, directory: Path, requests: int, context: Context
 ) -> RunResult:
     """Snapshots around some more load, compared: which classes grew, what pattern it is, who holds them."""
     from pytest_memory.heap.profiler import MemoryProfiler
 
-    for name in _SNAPSHOT_FILES:
-        (directory / SNAPSHOTS / name).unlink(missing_ok=True)  # of an earlier analysis
     concurrency = context.merged.settings["load_concurrency"]
     with ProgressLine(context.output, "snapshots") as progress:
         profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=_percent(progress))
-        try:
-            with profiler:
-                profile = profiler.profile_during_operation(
-                    lambda: send(requests=requests, concurrency=concurrency), "load"
-                )
-        except CaptureError as error:
-            # Too little memory for snapshots: the verdict stands without them.
-            context.output.note(f"no snapshots: {error}")
-            return stressed
+        with profiler:
+            profile = profiler.profile_during_operation(
+                lambda: send(requests=requests, concurrency=concurrency), "load"
+            )
         progress.say("comparing", label="analysis")
         assert profile.snapshots is not None
         before, after = profile.snapshots

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from pytest_memory.cli.front import EXIT_FINE, Context
-from pytest_memory.cli.snapshots import open_snapshots, show_comparison
+from pytest_memory.cli.snapshots import check_top, open_snapshots, show_comparison
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
+    check_top(arguments.top)
     names = [arguments.before, arguments.after]
     if arguments.baseline:
         names.insert(0, arguments.baseline)

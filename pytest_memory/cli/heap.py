@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pytest_memory.cli.front import EXIT_FINE, Context
-from pytest_memory.cli.snapshots import open_snapshots, read_profile, refuse_empty, show_paths, show_text
+from pytest_memory.cli.snapshots import check_top, open_snapshots, read_profile, refuse_empty, show_paths, show_text
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
+    check_top(arguments.top)
     if arguments.file.endswith(".heapprofile"):
         return _run_profile(arguments, context)
     with open_snapshots(context.output, arguments.file) as (snapshot,):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memory.cli.live import ProgressLine
-from pytest_memory.errors import ConfigError, SnapshotFormatError
+from pytest_memory.errors import ConfigError
 from pytest_memory.report.text import fit
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def open_snapshots(output: Output, *names: str) -> Iterator[list[HeapSnapshot]]:
 def _stage_text(what: str, share: float) -> str:
     """Not every stage knows how far it is: those that do say so from their first stretch on."""
     return f"{what} {share:.0%}" if share else what
+
+
+def check_top(top: int) -> None:
+    """Raise ConfigError for a number of rows that is none: before a large file is read."""
+    if top < 1:
+        raise ConfigError(
+            f"--top is {top}; expected at least 1", slug="config-option", hint="it says how many rows a table has"
+        )
 
 
 def show_text(output: Output, title: str, text: str) -> None:
@@ -88,11 +96,8 @@ def refuse_empty(name: str, found: object) -> None:
 
 
 def read_profile(name: str) -> bytes:
-    """The bytes of a .heapprofile.  Raises ConfigError when it cannot be read, SnapshotFormatError when empty."""
+    """The bytes of a .heapprofile.  Raises ConfigError when it cannot be read."""
     try:
-        data = Path(name).read_bytes()
+        return Path(name).read_bytes()
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror or error}", slug="config-file") from None
-    if not data:
-        raise SnapshotFormatError(f"{name!r} is empty; expected a .heapprofile", byte_offset=0)
-    return data

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_memory import units
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.values import check_not_negative
 
 DEFAULT_SAMPLING_INTERVAL_BYTES = 32 * 1024
 """Mean distance of two samples: costs about 10 % of CPU and sees a leak of 2 MB in 60 samples."""
@@ -66,6 +67,7 @@ class AllocationProfile:
             raise SnapshotFormatError(
                 f"{name!r} is no sampling heap profile: {type(error).__name__} {error}; expected head with callFrame, "
                 "selfSize, id and children",
+                byte_offset=0,
                 field="head",
                 hint="a CPU profile or a heap snapshot is another file",
             ) from error
@@ -85,6 +87,7 @@ class AllocationProfile:
 
     def top_sites(self, limit: int = 10) -> tuple[AllocationSite, ...]:
         """The functions that allocated most of what is alive, largest first."""
+        check_not_negative(limit, "limit")
         sizes: dict[tuple[str, str, int, int], int] = defaultdict(int)
         heaviest: dict[tuple[str, str, int, int], int] = {}
         for position, frame in enumerate(self._frames):
@@ -146,13 +149,30 @@ class AllocationProfile:
 
 def parse_profile(data: bytes, *, name: str) -> AllocationProfile:
     """Read a ``.heapprofile``.  Raises SnapshotFormatError."""
+    if not data:
+        raise SnapshotFormatError(
+            f"{name!r} is empty; expected a .heapprofile", slug="snapshot-truncated", byte_offset=0, field="head"
+        )
     try:
         payload = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise SnapshotFormatError(f"{name!r} is no JSON: {error}; expected a .heapprofile", byte_offset=0) from None
+        raise SnapshotFormatError(
+            f"{name!r} is no JSON: {error}; expected a .heapprofile", byte_offset=_place_of(error, data), field="head"
+        ) from None
     if not isinstance(payload, dict):
-        raise SnapshotFormatError(f"{name!r} holds a JSON {type(payload).__name__}; expected an object", byte_offset=0)
+        raise SnapshotFormatError(
+            f"{name!r} holds a JSON {type(payload).__name__}; expected an object", byte_offset=0, field="head"
+        )
     return AllocationProfile(payload, name=name)
+
+
+def _place_of(error: Exception, data: bytes) -> int:
+    """The byte at which ``data`` stops being JSON, as far as the parser tells."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.start
+    if isinstance(error, json.JSONDecodeError):
+        return min(len(error.doc[: error.pos].encode("utf-8", "surrogatepass")), len(data))
+    return 0
 
 
 def site_table(sites: Sequence[AllocationSite], total_bytes: int) -> str:

@@ -20,6 +20,7 @@ from pytest_memory.cgroups import usable_cpus
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap.archive import plain_file
 from pytest_memory.heap.warm import compile_kernels
+from pytest_memory.values import check_not_negative
 
 if TYPE_CHECKING:
     from pytest_memory.heap.compare import ClassComparison, Comparison, ObjectSet
@@ -123,6 +124,7 @@ class HeapSnapshot:
                 f"{self.name!r} has changed since it was loaded: it had {then_bytes:,} bytes and has {now_bytes:,}",
                 slug="snapshot-changed",
                 byte_offset=min(then_bytes, now_bytes),
+                field="file",
                 hint="load a snapshot when it is whole, or load a copy of it",
             )
 
@@ -304,9 +306,10 @@ class HeapComparison:
         """Growth by class and findings as plain values for JSON."""
         from dataclasses import asdict
 
+        deltas = self.class_deltas()[: check_not_negative(limit, "limit")]
         return {
             "by_id": self.by_id,
-            "classes": [asdict(delta) for delta in self.class_deltas()[:limit]],
+            "classes": [asdict(delta) for delta in deltas],
             "findings": [asdict(finding) for finding in self.findings(units=units)],
         }
 
@@ -323,6 +326,7 @@ def _map_file(file: Path) -> tuple[mmap.mmap, os.stat_result]:
                 f"{file.name!r} is empty",
                 slug="snapshot-truncated",
                 byte_offset=0,
+                field="snapshot",
                 hint="the snapshot is still being written, or writing it failed",
             )
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), stamp

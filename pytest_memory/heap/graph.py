@@ -59,14 +59,14 @@ DEVTOOLS = Rules()
 class Dominators:
     """The dominator tree, every node in it exactly once.
 
-    order int32 (ord by depth-first number), dominator int32 (number by number, the root its own), reached: how
-    many numbers the walk gave (the rest hang under the root); tree_order int32 (ord by preorder position in the
-    tree), tree_size int32 (by position); retained int64 (bytes, by ord).
+    order int32 (ord by depth-first number), dominator int32 (number by number, the root its own), hung: how many
+    nodes were put under the root because nothing that is reached retains them; tree_order int32 (ord by preorder
+    position in the tree), tree_size int32 (by position); retained int64 (bytes, by ord).
     """
 
     order: Int32s
     dominator: Int32s
-    reached: int
+    hung: int
     tree_order: Int32s
     tree_size: Int32s
     retained: Int64s
@@ -102,8 +102,8 @@ class HeapGraph:
 
     @property
     def orphan_count(self) -> int:
-        """Nodes nothing retains which only each other keep: shown under the root."""
-        return self.snapshot.node_count - self.tree.reached
+        """Nodes hung under the root because nothing retains them, or only each other."""
+        return self.tree.hung
 
     def retained_together(self, ords: Int64s) -> int:
         """Bytes that some nodes keep alive together: what one of them retains within another is counted once."""
@@ -308,13 +308,13 @@ def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """order, dominator and reached as in Dominators; ``scratch`` (n, 2) is free for use.
+    """order, dominator and hung as in Dominators; ``scratch`` (n, 2) is free for use.
 
     Fresh memory costs more than arithmetic on it, so arrays done with are handed on."""
 
     order: Int32s
     dominator: Int32s
-    reached: int
+    hung: int
     scratch: Int32s
 
 
@@ -336,6 +336,8 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes, 
         cursor,
         late[:count],
     )
+    # Whom a node that was reached retains has that counted: the others were put under the root.
+    hung = int(np.count_nonzero(state[:, 1] == 0)) - int(state[snapshot.header.root_ord, 1] == 0)
     first_retainer = late
     retainer = np.empty(int(state[:, 1].sum(dtype=np.int64)), np.int32)
     dominator = np.empty(count, np.int32)
@@ -360,7 +362,7 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes, 
     if not helper.cancel():
         helper.result()
     kernels.dominators(parent, first_retainer, retainer, state, cursor, dominator, _STEPS_PER_NODE * count)
-    return Walk(order, dominator, reached, state)
+    return Walk(order, dominator, hung, state)
 
 
 def lay_out_tree(walk: Walk, size: Int64s) -> Dominators:
@@ -369,7 +371,7 @@ def lay_out_tree(walk: Walk, size: Int64s) -> Dominators:
     tree = Dominators(
         order=walk.order,
         dominator=walk.dominator,
-        reached=walk.reached,
+        hung=walk.hung,
         tree_order=np.empty(count, np.int32),
         tree_size=np.empty(count, np.int32),
         retained=np.empty(count, np.int64),

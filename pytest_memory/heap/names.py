@@ -1,4 +1,4 @@
-"""Names of classes, references and strings as people can read them.  Floor 1: text in, text out."""
+"""Names of classes, references and strings as people can read them.  Floor 2: text in, text out."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from pytest_memory.heap.graph import HeapGraph
 from pytest_memory.heap.marks import NO_DISTANCE
 from pytest_memory.heap.names import printable, reference, without_indexes
 from pytest_memory.model import RetainerPath
+from pytest_memory.values import check_not_negative
 
 Int64s = NDArray[np.int64]
 
@@ -44,6 +45,7 @@ def retainer_paths(
     With more than ``sample`` objects, or very long ways, an even sample is looked at and counts are scaled up to all
     of them.
     """
+    check_not_negative(limit, "limit")
     chosen = np.asarray(list(ords) if not isinstance(ords, np.ndarray) else ords, np.int64)
     if not len(chosen):
         return ()

@@ -16,6 +16,7 @@ from pytest_memory.heap.graph import DETACHED, HeapGraph, spread_detachedness
 from pytest_memory.heap.names import ClassPattern, printable
 from pytest_memory.heap.paths import node_label
 from pytest_memory.heap.snapshot import Snapshot
+from pytest_memory.values import check_not_negative
 
 Bools = NDArray[np.bool_]
 Int32s = NDArray[np.int32]
@@ -93,7 +94,11 @@ class DominatorRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """The heap by kind, as in DevTools' pie: native and V8 parts sum up to ``total_bytes``; the rest of the V8
-    part is ``other_bytes``."""
+    part is ``other_bytes``.
+
+    ``detached_count``: DOM nodes the embedder knows to be in no document, and what they are made of;
+    ``orphan_count``: nodes hung under the root because nothing retains them (weak references do not), or only each
+    other; what such a node alone holds hangs under it and is not counted."""
 
     total_bytes: int
     native_bytes: int
@@ -129,7 +134,7 @@ def class_rows(graph: HeapGraph, pattern: str | None = None, *, limit: int | Non
         if count and wanted.fits(heap_class.name)
     ]
     rows.sort(key=lambda row: (-row.retained_bytes, row.name))
-    return tuple(rows[:limit])
+    return tuple(rows[: None if limit is None else check_not_negative(limit, "limit")])
 
 
 def object_row(graph: HeapGraph, node: int) -> ObjectRow:
@@ -298,6 +303,7 @@ def _repeated(graph: HeapGraph) -> tuple[Int64s, Int64s, Int64s]:
 
 def find_strings(graph: HeapGraph, part: str, *, limit: int = 20) -> tuple[StringRow, ...]:
     """Strings on the heap that contain ``part``, by size."""
+    check_not_negative(limit, "limit")
     snapshot = graph.snapshot
     indexes = snapshot.strings.containing(part)
     ords = np.flatnonzero((snapshot.node_type == snapshot.node_type_code("string")) & (graph.size > 0))
@@ -332,6 +338,8 @@ def dominator_rows(
     ``least_share``: children that retain less of the whole heap are left out.
     """
     least = least_share * graph.total_bytes
+    check_not_negative(depth, "depth")
+    check_not_negative(per_node, "per_node")
     rows: list[DominatorRow] = []
     waiting = [(graph.root if start is None else start, 0)]
     while waiting:
@@ -413,6 +421,7 @@ def _is_apps(graph: HeapGraph) -> Bools:
 
 def _top(ords: Int64s, weight: Int64s, limit: int) -> Int64s:
     """The ``limit`` ordinals of greatest weight, greatest first; equal ones in file order."""
+    check_not_negative(limit, "limit")
     if len(ords) > 4 * limit:
         part = np.argpartition(-weight, limit)[: limit + 1]
         least = weight[part].min() if len(part) else 0

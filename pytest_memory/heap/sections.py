@@ -1,4 +1,4 @@
-"""Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 2.
+"""Where the parts of a JSON document lie, and its arrays of numbers read in stretches.  Floor 1.
 
 Takes bytes, opens no file.  Knows that a heap snapshot is one JSON object with a ``"snapshot"`` header, long flat
 arrays of integers and a table of strings; what the numbers mean is heap.snapshot's business.
@@ -173,6 +173,7 @@ class SectionReader:
                 f"{self.name!r} is empty",
                 slug="snapshot-truncated",
                 byte_offset=0,
+                field="snapshot",
                 hint="the snapshot is still being written, or writing it failed",
             )
         match = _SPACE.match(head)

@@ -1,4 +1,4 @@
-"""Where in the source an object was made or a function stands.  Floor 3.
+"""Where in the source an object was made or a function stands.  Floor 4.
 
 A snapshot gives constructors and functions a script id, line and column; the script's path is found by way of any
 function of the script: function –shared→ function info –script→ script.  Maps no source maps.

@@ -19,6 +19,7 @@ Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 _MAX_DIGITS = 18
+_FIND_BLOCK = 1 << 16
 
 
 class Strings:
@@ -56,9 +57,14 @@ class Strings:
     def find(self, text: str) -> int:
         """The index of the first string equal to ``text``, or -1.  For plain ASCII without escapes."""
         wanted = text.encode("ascii")
-        for index in np.flatnonzero(self.lengths == len(wanted)):
-            if self.raw(int(index)) == wanted:
-                return int(index)
+        candidates = np.flatnonzero(self.lengths == len(wanted))
+        # In blocks: most that are looked for come early, and the pages behind them stay unread.
+        for first in range(0, len(candidates), _FIND_BLOCK):
+            left = candidates[first : first + _FIND_BLOCK]
+            for offset, byte in enumerate(wanted):
+                left = left[self.view[self.starts[left] + offset] == byte]
+            if len(left):
+                return int(left[0])
         return -1
 
     def integers(self, indexes: Int32s) -> Int64s:

@@ -12,6 +12,7 @@ from pytest_memory.heap.names import printable
 from pytest_memory.heap.queries import ClassRow, CollectionRow, DominatorRow, ObjectRow, Statistics, StringRow
 from pytest_memory.model import ClassDelta, RetainerPath
 from pytest_memory.units import format_count, format_size
+from pytest_memory.values import check_not_negative
 
 _NAME_WIDTH = 60
 
@@ -68,6 +69,7 @@ def delta_table(rows: Sequence[ClassDelta]) -> str:
 
 
 def comparison_table(comparison: Comparison, *, limit: int = 20) -> str:
+    check_not_negative(limit, "limit")
     deltas = comparison.class_deltas()
     lines = [delta_table(deltas[:limit])]
     if len(deltas) > limit:
@@ -135,10 +137,13 @@ def statistics_table(figures: Statistics) -> str:
         ("objects and the rest", figures.other_bytes),
         ("total", figures.total_bytes),
     )
-    return format_table(
+    table = format_table(
         ("kind", "size", "share"),
         [(name, format_size(size), f"{100 * size / max(1, figures.total_bytes):.1f} %") for name, size in parts],
     )
+    if not figures.orphan_count:
+        return table
+    return f"{table}\nnodes hung under the root, as nothing else retains them: {format_count(figures.orphan_count)}"
 
 
 def path_line(path: RetainerPath) -> str:

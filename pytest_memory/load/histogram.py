@@ -1,4 +1,4 @@
-"""A latency histogram of constant size, precise to three significant digits.  Floor 1: pure arithmetic.
+"""A latency histogram of constant size, precise to three significant digits.  Floor 2: pure arithmetic.
 
 It is not a list of samples: values fall into cells whose width is at most 1/1024 of their value (the layout of
 HdrHistogram with 2048 sub-buckets), so ten million requests take the room of one.  Values are whole

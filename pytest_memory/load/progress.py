@@ -1,4 +1,4 @@
-"""Where a load run is, for a live line.  Floor 1: a record.  No I/O: whoever shows it decides where."""
+"""Where a load run is, for a live line.  Floor 2: a record.  No I/O: whoever shows it decides where."""
 
 from __future__ import annotations
 

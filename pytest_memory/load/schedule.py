@@ -1,4 +1,4 @@
-"""When requests start: arrivals at a rate, clients ramping up, shares of a mix.  Floor 1: pure arithmetic.
+"""When requests start: arrivals at a rate, clients ramping up, shares of a mix.  Floor 2: pure arithmetic.
 
 No clock: every function maps a number (of a request, a client, a share) to seconds from the start of a stage, so
 an arrival that was missed can be worked out later and nothing has to be remembered.

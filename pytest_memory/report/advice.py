@@ -1,4 +1,4 @@
-"""What findings and notes say, and what to do about them.  Floor 3: pure; part of the view, like `report.words`.
+"""What findings and notes say, and what to do about them.  Floor 4: pure; part of the view, like `report.words`.
 
 A recommendation never stands alone: it carries the sentence of the finding, estimate or check it follows from.
 """
@@ -265,6 +265,7 @@ _NOTES: Mapping[str, str] = {
     "gc-dropped": "some collections came faster than they were read and are not counted",
     "no-inspector": "no inspector connection: only the operating system's numbers were measured",
     "not-precise": "the app did not run in precise mode: compiled code moves the heap by some 100 KB",
+    "not-explained": "what grew could not be looked at in heap snapshots",
     "snapshot-skipped": "a heap snapshot was skipped",
     "gave-up-settling": "settling ended at its time budget",
     "inspector-lost": "the inspector connection was lost: from then on only the operating system's numbers exist",

@@ -1,4 +1,4 @@
-"""Time series made small enough to look at, without losing a peak.  Floor 3: numbers in, numbers out; no words.
+"""Time series made small enough to look at, without losing a peak.  Floor 4: numbers in, numbers out; no words.
 
 A chart is a thousand pixels wide, a run ten thousand samples long.  `thin` keeps the lowest and the highest value
 of every bucket, so that a spike of one sample is still drawn; ``None`` (not measured) stays a gap.

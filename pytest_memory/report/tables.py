@@ -1,4 +1,4 @@
-"""The tables of a result, every cell already in words.  Floor 3: pure; part of the view.
+"""The tables of a result, every cell already in words.  Floor 4: pure; part of the view.
 
 One table serves the failure text, the terminal, Markdown and HTML, so they cannot disagree.  A table with no rows
 is left out by whoever shows it.

@@ -1,4 +1,4 @@
-"""The vocabulary of the reports: how a value, a metric, a kind of memory and a reason code are said.  Floor 3: pure.
+"""The vocabulary of the reports: how a value, a metric, a kind of memory and a reason code are said.  Floor 4: pure.
 
 Part of the view: `report.view` makes sentences of these words, and nothing else in the package turns a number
 or a code into text for people.  Codes not listed here are worded from their own letters, so that an older

@@ -345,6 +345,27 @@ def test_analyze_everything_into_one_directory(tmp_path: Path) -> None:
     assert f"Measured {max(result.started_at for result in found.values())[:11]}" in page
 
 
+def test_analyze_keeps_what_it_measured_of_an_app_that_dies_at_its_snapshots(tmp_path: Path) -> None:
+    first = tmp_path / "result" / "snapshots" / "load-before.heapsnapshot"
+    dying = f"setInterval(() => {{ if (require('fs').existsSync({json.dumps(str(first))})) process.exit(7); }}, 20);\n"
+    (tmp_path / "server.js").write_text(dying + APP.read_text())
+    done = run_command(
+        "analyze", "--app", "server.js", "-p", "/drop?n=1", "-n", "100", "-d", "1000", "-r", "300", "-o", "result",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "not explained: " in done.stderr
+    stressed, steps = store.read_document(tmp_path / "result" / "results.json").results
+    assert steps.steps
+    assert steps.verdict.outcome != "critical"
+    assert stressed.rounds
+    assert (stressed.verdict.outcome, stressed.verdict.checks[0].reason) == ("critical", "app-died")
+    assert stressed.app.exit_status == 7
+    assert [artifact.name for artifact in stressed.artifacts] == ["load-before"]
+    assert "app died" in done.stdout
+    assert (tmp_path / "result" / "report.html").is_file()
+
+
 def assert_linked(page: Path) -> None:
     """Both snapshots are links that lead to a file."""
     links = re.findall(r'href="(\.[^"]+\.heapsnapshot)"', page.read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.command import APPS, COMMAND, environment
+from support.snapshot_builder import SnapshotBuilder
 from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.node
@@ -16,12 +17,16 @@ ERASE_LINE = "\x1b[2K"
 
 
 def drawn(tmp_path: Path, *arguments: str, columns: int = 100) -> list[str]:
-    """What the line said, one time after the other."""
-    written = on_a_terminal([*COMMAND, *arguments, "--app", APP], cwd=tmp_path, env=environment(), columns=columns)
+    """What the line of a command that measures said, one time after the other."""
+    return drawn_by(tmp_path, arguments[0], *arguments, "--app", APP, columns=columns)
+
+
+def drawn_by(tmp_path: Path, label: str, *arguments: str, columns: int = 100) -> list[str]:
+    """What the line that begins with ``label`` said."""
+    written = on_a_terminal([*COMMAND, *arguments], cwd=tmp_path, env=environment(), columns=columns)
     plain = re.sub(r"\x1b\[[\d;?]*[A-Za-ln-z]", "\n", re.sub(r"\x1b\[[\d;]*m", "", written))
-    label = arguments[0]
     lines = [line.strip() for line in re.split(r"[\r\n]+", plain)]
-    shown = [line for line in lines if re.match(rf"{label}  \d+ s", line)]
+    shown = [line for line in lines if re.match(rf"{re.escape(label)}  \d+ s", line)]
     assert shown, written
     assert ERASE_LINE in written[written.rindex(shown[-1]) :], "it is wiped at the end"
     return shown
@@ -35,6 +40,15 @@ def test_baseline_shows_phase_elapsed_and_heap(tmp_path: Path) -> None:
 def test_load_shows_what_is_left(tmp_path: Path) -> None:
     shown = drawn(tmp_path, "load", "-d", "3s", "-r", "0")
     assert any(re.match(r"load  \d s, \d s left  +\d+%  [\d,]+ requests, ", line) for line in shown), shown
+
+
+def test_heap_shows_what_it_is_doing_with_the_file(tmp_path: Path) -> None:
+    heap = SnapshotBuilder()
+    heap.edge(heap.root, "element", 1, heap.node("object", "Session", size=16))
+    (tmp_path / "a.heapsnapshot").write_bytes(heap.to_bytes())
+    shown = drawn_by(tmp_path, "a.heapsnapshot", "heap", "a.heapsnapshot")
+    stages = "sections|nodes|edges|strings|dominators|retained sizes|classes"
+    assert any(re.fullmatch(rf"a\.heapsnapshot  \d+ s  ({stages})( \d+%)?", line) for line in shown), shown
 
 
 def test_a_narrow_terminal_gets_one_line_that_fits(tmp_path: Path) -> None:

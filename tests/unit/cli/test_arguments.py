@@ -13,6 +13,7 @@ from support.command import PACKAGE_ROOT, environment
 
 from pytest_memory import spec
 from pytest_memory.cli.arguments import COMMANDS, build_parser
+from pytest_memory.cli.front import main
 
 HEAVY = ("numpy", "numba", "rich", "httpx", "plotly", "psutil", "websocket", "prompt_toolkit", "msgspec", "jinja2")
 
@@ -119,6 +120,20 @@ def test_a_wrong_line_prints_nothing_else_on_stdout(line: str, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         build_parser().parse_args(line.split())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("line", ["heap no.heapsnapshot", "heap no.heapprofile --strings", "diff no.a no.b"])
+@pytest.mark.parametrize("top", ["-1", "0"])
+def test_a_table_of_no_rows_is_a_usage_error_before_a_file_is_read(
+    line: str, top: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), "--top", top]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"pytest-memory: ConfigError[config-option]: --top is {top}; expected at least 1",
+        "  hint: it says how many rows a table has",
+    ]
 
 
 def test_help_imports_nothing_heavy() -> None:

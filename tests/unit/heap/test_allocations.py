@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.errors import ConfigError, SnapshotFormatError
 from pytest_memory.heap.allocations import AllocationProfile, parse_profile
 
 
@@ -53,6 +53,11 @@ def test_sites_are_summed_over_stacks_largest_first() -> None:
     assert example().top_sites(1) == sites[:1]
 
 
+def test_fewer_sites_than_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match="limit is -1; expected 0 or more"):
+        example().top_sites(-1)
+
+
 def test_since_keeps_what_came_later() -> None:
     late = example().since(2)
     assert late.total_bytes == 2500
@@ -87,14 +92,33 @@ def test_anonymous_functions_have_a_name() -> None:
     [{}, {"head": 3}, {"head": {"id": 1}}, {"head": root(), "samples": [{"size": 1}]}, {"nodes": [], "startTime": 1}],
 )
 def test_something_else_is_refused(payload: dict[str, Any]) -> None:
-    with pytest.raises(SnapshotFormatError, match="no sampling heap profile"):
+    with pytest.raises(SnapshotFormatError, match="no sampling heap profile") as caught:
         AllocationProfile(payload)
+    assert (caught.value.byte_offset, caught.value.field) == (0, "head")
+
+
+@pytest.mark.parametrize(
+    ("data", "slug", "place"),
+    [
+        (b"", "snapshot-truncated", 0),
+        (b"[1]", "snapshot-format", 0),
+        (b"{}", "snapshot-format", 0),
+        ('{"ä": x'.encode(), "snapshot-format", 7),
+        (b'{"head": "\xff"}', "snapshot-format", 10),
+        (b"[" * 200_000, "snapshot-format", 0),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_its_place(data: bytes, slug: str, place: int) -> None:
+    with pytest.raises(SnapshotFormatError) as caught:
+        parse_profile(data, name="x")
+    assert (caught.value.slug, caught.value.byte_offset, caught.value.field) == (slug, place, "head")
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(data: bytes) -> None:
-    with pytest.raises(SnapshotFormatError):
+    with pytest.raises(SnapshotFormatError) as caught:
         parse_profile(data, name="x")
+    assert 0 <= caught.value.byte_offset <= len(data)
 
 
 @given(st.data())

@@ -8,7 +8,9 @@ from support.snapshot_builder import SnapshotBuilder, dump
 
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap.graph import SYSTEM_DISTANCE, HeapGraph, Rules, build_graph
+from pytest_memory.heap.queries import statistics
 from pytest_memory.heap.snapshot import parse_snapshot
+from pytest_memory.heap.tables import statistics_table
 
 THROUGH_TABLE = "1 / part of key (Key @{key}) -> value (Value @{value}) pair in WeakMap (table @{table})"
 THROUGH_KEY = "2 / part of key (Key @{key}) -> value (Value @{value}) pair in WeakMap (table @{table})"
@@ -99,7 +101,7 @@ def test_what_only_a_weak_link_protects_is_still_the_apps() -> None:
     assert dominator(graph, inner) == mine
 
 
-def test_orphans_hang_under_the_root_and_cliques_are_counted() -> None:
+def test_orphans_and_cliques_hang_under_the_root_and_are_counted() -> None:
     heap = Heap()
     orphan, below = heap.node("object", "Orphan", size=3), heap.node("object", "Below", size=4)
     one, two = heap.node("object", "One", size=5), heap.node("object", "Two", size=6)
@@ -110,8 +112,28 @@ def test_orphans_hang_under_the_root_and_cliques_are_counted() -> None:
     assert dominator(graph, orphan) == heap.root
     assert graph.retained[orphan] == 7
     assert (dominator(graph, one), dominator(graph, two)) == (heap.root, heap.root)
-    assert graph.orphan_count == 2
     assert graph.total_bytes == 100 + 3 + 4 + 5 + 6
+    assert graph.orphan_count == 3, "the orphan and both of the clique; what is below an orphan hangs there"
+    assert "nothing else retains them: 3" in statistics_table(statistics(graph))
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_where_everything_is_retained_nothing_is_hung_under_the_root(back: bool) -> None:
+    heap = Heap()
+    holder = heap.object("Holder")
+    if back:
+        heap.edge(holder, "property", "root", heap.root)
+    graph = graph_of(heap)
+    assert graph.orphan_count == 0
+    assert "hung" not in statistics_table(statistics(graph))
+
+
+def test_what_only_weak_references_and_itself_know_is_hung_under_the_root() -> None:
+    heap = Heap()
+    holder, known = heap.object("Holder"), heap.node("object", "Known", size=5)
+    heap.edge(holder, "weak", "1", known)
+    heap.edge(known, "property", "self", known)
+    assert graph_of(heap).orphan_count == 1
 
 
 def test_backing_stores_count_as_their_owners_bytes() -> None:

@@ -16,6 +16,7 @@ from support.snapshot_builder import NODE_FIELDS, OLD_NODE_FIELDS, SnapshotBuild
 
 from pytest_memory.errors import SnapshotFormatError
 from pytest_memory.heap import queries, sections, tables
+from pytest_memory.heap import strings as strings_module
 from pytest_memory.heap.graph import build_graph
 from pytest_memory.heap.sections import SectionReader
 from pytest_memory.heap.snapshot import Snapshot, parse_snapshot
@@ -43,8 +44,11 @@ def columns(snapshot: Snapshot) -> list[list[int]]:
 
 
 def refusal(data: bytes) -> SnapshotFormatError:
+    """What ``data`` is refused with, which always says where."""
     with pytest.raises(SnapshotFormatError) as caught:
         parse_snapshot(data, name="b.heapsnapshot")
+    assert 0 <= caught.value.byte_offset <= len(data)
+    assert caught.value.field != "file"
     return caught.value
 
 
@@ -129,7 +133,6 @@ def test_the_cut_file_is_refused_wherever_it_ends() -> None:
     data = small(newlines=True).to_bytes()
     for stop in range(len(data)):
         error = refusal(data[:stop])
-        assert error.byte_offset is not None
         assert error.byte_offset <= stop
         assert error.slug in ("snapshot-truncated", "snapshot-not-a-snapshot") or stop < 20, error
 
@@ -162,6 +165,7 @@ def test_a_cut_file_says_where_and_what_is_missing() -> None:
 def test_other_files_are_told_apart(data: bytes, slug: str, words: str) -> None:
     error = refusal(data)
     assert error.slug == slug
+    assert (error.byte_offset, error.field) == (len(data) - len(data.lstrip()), "snapshot")
     assert words in str(error)
 
 
@@ -245,7 +249,6 @@ def change_document(path: str, value: Any) -> bytes:
 def test_a_lie_in_the_file_is_named(path: str, value: Any, slug: str, field: str) -> None:
     error = refusal(change_document(path, value))
     assert (error.slug, error.field) == (slug, field), error
-    assert error.byte_offset is not None
 
 
 @pytest.mark.parametrize("written", [-1, 2**32 - 1])
@@ -264,7 +267,6 @@ def test_a_place_that_v8_does_not_know_is_no_place(written: int) -> None:
 def test_a_bad_value_is_found_at_its_byte() -> None:
     data = change_document("edges.5", 13)
     error = refusal(data)
-    assert error.byte_offset is not None
     assert data[error.byte_offset :].startswith(b"13,")
     assert "to_node 13; expected a multiple of 6 below 18" in str(error)
 
@@ -316,6 +318,31 @@ def test_strings_are_found_by_their_bytes() -> None:
     strings = parse_snapshot(small().to_bytes()).strings
     assert strings[strings.find("App")] == "App"
     assert strings.find("Ap") == -1
+
+
+@given(st.lists(st.text("ab0", max_size=3), max_size=12), st.text("ab0", max_size=3), st.sampled_from([1, 2, 1 << 16]))
+def test_a_string_is_found_as_one_by_one(texts: list[str], wanted: str, block: int) -> None:
+    heap = SnapshotBuilder()
+    for text in texts:
+        heap.edge(heap.root, "element", 1, heap.node("string", text))
+    strings = parse_snapshot(heap.to_bytes()).strings
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strings_module, "_FIND_BLOCK", block)
+        found = strings.find(wanted)
+    assert found == next((index for index in range(len(strings)) if strings[index] == wanted), -1)
+
+
+def test_many_strings_of_one_length_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heap with millions of times as text: "the_hole", which it may not have, is as long as some."""
+    heap = SnapshotBuilder()
+    for number in range(5000):
+        heap.edge(heap.root, "element", number, heap.node("string", f"{number:08}"))
+    strings = parse_snapshot(heap.to_bytes()).strings
+    found = strings.find("00004000")
+    assert strings[found] == "00004000"
+    monkeypatch.setattr(strings_module.Strings, "raw", None)
+    assert strings.find("the_hole") == -1
+    assert strings.find("00004000") == found
 
 
 class Searched(bytes):
