@@ -9,7 +9,8 @@ What it does for a snapshot that can be trusted and compared:
 * streams the chunks to a hidden file that gets its name only when it is whole;
 * stays on one connection, because V8 forgets object ids when any inspector session ends.
 
-After the last snapshot ``close`` lets V8 stop tracking ids, which slows allocation down two to four times.
+After the last snapshot ``close`` lets V8 stop tracking ids, which slows allocation down two to four times, unless
+somebody else still relies on them (`tracking`).
 """
 
 from __future__ import annotations
@@ -31,20 +32,19 @@ from pytest_memory.errors import (
     CaptureError,
     ConfigError,
     InspectorClosed,
-    InspectorError,
     PytestMemoryError,
     PytestMemoryWarning,
 )
-from pytest_memory.heap import headroom
+from pytest_memory.heap import headroom, tracking
 from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.store import file_stem, publish
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap.tracking import Isolate
     from pytest_memory.node.choose import WorkerThread
     from pytest_memory.node.process import NodeApp
 
-    Isolate = InspectorClient | WorkerSession
     Worker = WorkerSession | WorkerThread | str
     """How a worker thread is named: by its session, as NodeApp.processes lists it, or in words (see find_worker)."""
 
@@ -74,7 +74,8 @@ class Camera:
     may take more memory than there is: "refuse" (CaptureError), "warn" (PytestMemoryWarning) or "ignore".
     ``timeout_s`` bounds one snapshot (default: 120 s and 1.5 s per MB of heap).  A context manager that closes.
 
-    Snapshots of one camera can be compared object by object as long as its connection to the app stands.
+    Snapshots of one app can be compared object by object as long as a camera that took one is open, the connection
+    to the app stands, and no other inspector client of it (Chrome DevTools) leaves: V8 then forgets object ids.
     """
 
     def __init__(
@@ -138,14 +139,13 @@ class Camera:
         return paths
 
     def close(self) -> None:
-        """Let V8 stop tracking object ids (idempotent).  The files stay; so does the connection, which is the app's."""
+        """Let V8 stop tracking object ids when nobody else needs them (idempotent).  The files stay; so does the
+        connection, which is the app's."""
         if self._closed:
             return
         self._closed = True
         for session in self._prepared:
-            with contextlib.suppress(InspectorError):  # an app that has ended tracks nothing
-                if not session.closed:
-                    session.call("HeapProfiler.disable", timeout_s=_QUESTION_TIMEOUT_S)
+            tracking.leave(session, self)
 
     def __enter__(self) -> Camera:
         return self
@@ -180,6 +180,7 @@ class Camera:
         if _node_major(client) <= _LAST_NODE_WITH_QUADRATIC_WRITING:
             session.call("Debugger.enable", timeout_s=_DEBUGGER_TIMEOUT_S)
             session.call("Debugger.disable", timeout_s=_DEBUGGER_TIMEOUT_S)
+        tracking.join(session, self)
         self._prepared.add(session)  # not before: where this failed, the next attempt needs it as much
 
     def _check_room(self, client: InspectorClient, session: Isolate, heap_bytes: int, pid: int | None) -> None:

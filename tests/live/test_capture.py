@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +122,39 @@ def test_closed_camera_refuses_and_lets_v8_stop_tracking(app: NodeApp, tmp_path:
     assert app.evaluate("1 + 1") == 2
     with pytest.raises(CaptureError, match="closed camera"):
         camera.take_file()
+
+
+@pytest.mark.parametrize("worker", [None, "second"])
+def test_another_camera_that_closes_leaves_the_ids_to_those_still_open(
+    app: NodeApp, tmp_path: Path, worker: str | None
+) -> None:
+    """As the explanation of a leak does while the test's own camera is open."""
+    with Camera(app, tmp_path) as camera:
+        before = camera.take("before", worker=worker)
+        with Camera(app, tmp_path) as other:
+            other.take_file("other", worker=worker)
+        other.close()
+        after = camera.take("after", worker=worker)
+    assert after.compare(before).by_id
+
+
+def test_the_last_camera_lets_v8_stop_tracking(app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    client = app.inspector
+    call = client.call
+
+    def note(method: str, *args: Any, **named: Any) -> Any:
+        said.append(method)
+        return call(method, *args, **named)
+
+    monkeypatch.setattr(client, "call", note)
+    with Camera(app, tmp_path) as camera:
+        camera.take_file()
+        with Camera(client, tmp_path) as other:
+            other.take_file()
+            Camera(app, tmp_path).close()  # took nothing, so it relies on nothing
+        assert "HeapProfiler.disable" not in said
+    assert said.count("HeapProfiler.disable") == 1
 
 
 def test_too_little_memory_refuses_with_figures(app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
