@@ -101,6 +101,15 @@ class Camera:
         self._closed = False
         self.paths: list[Path] = []
 
+    def prepare(self, *, worker: Worker | None = None, pid: int | None = None) -> None:
+        """Do now what the first `take` of this heap would do and the heap grows by: before it is measured.
+
+        Raises CaptureError: capture-worker, or capture-state after ``close``."""
+        if self._closed:
+            raise CaptureError("a closed camera was asked to prepare for snapshots", slug="capture-state")
+        client = self._connect(pid)
+        self._prepare(client, client if worker is None else find_worker(client, worker))
+
     def take(self, name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         """Take one snapshot and return it, to be analysed when first asked something.
 

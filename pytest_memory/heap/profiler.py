@@ -195,6 +195,8 @@ class MemoryProfiler:
         if not self.running:
             self.start_profiling()
         stem = file_stem(name)
+        if snapshots:  # before the reading: what preparing leaves on the heap is not the operation's
+            self.camera.prepare(worker=self._session)
         before = self._settle()
         first = self.camera.take(f"{stem}-before", worker=self._session) if snapshots else None
         ordinal = self.read_allocations().last_ordinal

@@ -120,8 +120,9 @@ def test_closed_camera_refuses_and_lets_v8_stop_tracking(app: NodeApp, tmp_path:
     camera.close()
     camera.close()
     assert app.evaluate("1 + 1") == 2
-    with pytest.raises(CaptureError, match="closed camera"):
-        camera.take_file()
+    for ask in (camera.take_file, camera.prepare):
+        with pytest.raises(CaptureError, match="closed camera"):
+            ask()
 
 
 @pytest.mark.parametrize("worker", [None, "second"])
