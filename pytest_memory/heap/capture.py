@@ -36,6 +36,7 @@ from pytest_memory.errors import (
     PytestMemoryWarning,
 )
 from pytest_memory.heap import headroom, tracking
+from pytest_memory.heap.archive import KIN, SNAPSHOT_SUFFIX
 from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.store import file_stem, publish
 
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
     Worker = WorkerSession | WorkerThread | str
     """How a worker thread is named: by its session, as NodeApp.processes lists it, or in words (see find_worker)."""
-
-SUFFIX = ".heapsnapshot"
 
 HeadRoomPolicy = Literal["refuse", "warn", "ignore"]
 """What to do when a snapshot may take more memory than there is."""
@@ -134,7 +133,7 @@ class Camera:
             heap_bytes = _used_bytes(session)
             self._check_room(client, session, heap_bytes, pid)
             self._prepare(client, session)
-            stem = file_stem(name.removesuffix(SUFFIX))
+            stem = file_stem(name.removesuffix(SNAPSHOT_SUFFIX))
             limit_s = self.timeout_s or _BASE_TIMEOUT_S + _TIMEOUT_S_PER_MB * heap_bytes / 1e6
             path = _Recording(session, self.directory, stem, heap_bytes, self.progress).run(limit_s)
         except InspectorClosed as error:
@@ -275,7 +274,7 @@ class _Recording:
     ) -> None:
         self._session = session
         self._stem = stem
-        self._name = stem + SUFFIX
+        self._name = stem + SNAPSHOT_SUFFIX
         # Nobody else's: not another thread's or process's, nor what a killed one with the same pid left behind.
         self._part = directory / f".{self._name}.{secrets.token_hex(8)}.part"
         self._expected_bytes = headroom.expected_file_bytes(heap_bytes)
@@ -298,7 +297,7 @@ class _Recording:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self._check_whole()
-            return publish(self._part, self._stem, SUFFIX)
+            return publish(self._part, self._stem, SNAPSHOT_SUFFIX, kin=KIN)
         except OSError as error:
             raise _disk_error(self._part.with_name(self._name), error) from error
         finally:

@@ -216,6 +216,13 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_whoever_took_it(app: NodeApp,
     assert camera.paths == [path]
 
 
+@pytest.mark.parametrize("packed", [".gz", ".zst"])
+def test_a_name_is_taken_by_what_was_kept_compressed(app: NodeApp, tmp_path: Path, packed: str) -> None:
+    (tmp_path / f"same.heapsnapshot{packed}").write_bytes(b"an earlier run's")
+    with Camera(app, tmp_path) as camera:
+        assert camera.take_file("same").name == "same-2.heapsnapshot"
+
+
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(app: NodeApp, tmp_path: Path) -> None:
     """In containers every run has the same process id."""
     left = tmp_path / f".again.heapsnapshot.{os.getpid()}.part"
