@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
+from pytest_memory.cli.live import ProgressLine
 from pytest_memory.cli.snapshots import show_comparison, show_paths, show_text
 from pytest_memory.errors import AppError, ConfigError, PytestMemoryError
 from pytest_memory.heap.archive import SNAPSHOT_SUFFIX
@@ -24,6 +25,7 @@ from pytest_memory.settle import settle_app
 from pytest_memory.store import now_text
 
 if TYPE_CHECKING:
+    from pytest_memory.cdp.client import WorkerSession
     from pytest_memory.cli.output import Output
     from pytest_memory.heap import HeapComparison, HeapSnapshot
     from pytest_memory.heap.profiler import MemoryProfiler
@@ -139,12 +141,21 @@ class Shell:
         name = name or f"snapshot-{len(self.snapshots) + 1}"
         worker = find_worker(self._profiler.app.inspector, arguments[1]) if len(arguments) > 1 else None
         began = time.monotonic()
-        snapshot = self._profiler.camera.take(name, worker=worker)
+        snapshot = self._take(name, worker)
         known = self._remember(name, snapshot)
         self._heap_of[known] = worker.worker_id if worker is not None else ""
         size = units.format_size(snapshot.path.stat().st_size)
         called = "" if known == _stem_of(snapshot) else f", called {known!r} here"
         self._output.line(f"{snapshot.path}  {size} in {units.format_duration(time.monotonic() - began)}{called}")
+
+    def _take(self, name: str, worker: WorkerSession | None) -> HeapSnapshot:
+        camera = self._profiler.camera
+        with ProgressLine(self._output, f"snapshot {name}") as line:
+            camera.progress = line.say_share if self._output.can_show_progress else None
+            try:
+                return camera.take(name, worker=worker)
+            finally:
+                camera.progress = None
 
     def _list_workers(self, _arguments: list[str]) -> None:
         workers = self._profiler.app.inspector.workers()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +97,7 @@ def _explain(
         (directory / SNAPSHOTS / name).unlink(missing_ok=True)  # of an earlier analysis
     concurrency = context.merged.settings["load_concurrency"]
     with ProgressLine(context.output, "snapshots") as progress:
-        profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=_percent(progress))
+        profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=progress.say_share)
         try:
             with profiler:
                 profile = profiler.profile_during_operation(
@@ -120,10 +119,6 @@ def _explain(
             findings=(*stressed.findings, *comparison.findings(units=requests)),
             artifacts=(*stressed.artifacts, *record.artifacts),
         )
-
-
-def _percent(progress: ProgressLine) -> Callable[[str, float], None]:
-    return lambda what, share: progress.say(f"{what} {share:.0%}")
 
 
 def _show_files(context: Context, directory: Path) -> None:
