@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory import units
+from pytest_memory.cli.live import ProgressLine
 from pytest_memory.cli.snapshots import show_comparison, show_paths, show_text
 from pytest_memory.errors import AppError, ConfigError, PytestMemoryError
+from pytest_memory.heap.archive import SNAPSHOT_SUFFIX
 from pytest_memory.heap.capture import find_worker
 from pytest_memory.settle import settle_app
 from pytest_memory.store import now_text
 
 if TYPE_CHECKING:
+    from pytest_memory.cdp.client import WorkerSession
     from pytest_memory.cli.output import Output
     from pytest_memory.heap import HeapComparison, HeapSnapshot
     from pytest_memory.heap.profiler import MemoryProfiler
@@ -44,7 +47,7 @@ class Shell:
     def __init__(self, profiler: MemoryProfiler, output: Output) -> None:
         self._profiler = profiler
         self._output = output
-        self.snapshots: dict[str, HeapSnapshot] = {}
+        self.snapshots: dict[str, HeapSnapshot] = {}  # by the names that were typed, whatever their files are called
         self._heap_of: dict[str, str] = {}  # snapshot → the inspector's id of its worker thread, "" for the main thread
         self.started_at = now_text()
         self.comparison: HeapComparison | None = None  # the last one made
@@ -85,7 +88,7 @@ class Shell:
         if not space:
             return first
         takes_one = self._full_name(first.lower()) in ("class", "retainers")
-        return rest.lstrip() if takes_one else rest.rpartition(" ")[2]
+        return rest.lstrip() if takes_one else _last_word(rest)
 
     def execute(self, line: str) -> None:
         """Run one line.  Raises Quit, or PytestMemoryError with what is wrong."""
@@ -134,15 +137,25 @@ class Shell:
     def _snapshot(self, arguments: list[str]) -> None:
         if len(arguments) > 2:
             raise ConfigError(f"snapshot takes a name and a worker thread; got {len(arguments)} words")
-        name = arguments[0] if arguments else f"snapshot-{len(self.snapshots) + 1}"
+        name = _without_suffix(arguments[0]) if arguments else ""
+        name = name or f"snapshot-{len(self.snapshots) + 1}"
         worker = find_worker(self._profiler.app.inspector, arguments[1]) if len(arguments) > 1 else None
         began = time.monotonic()
-        snapshot = self._profiler.camera.take(name, worker=worker)
-        taken = snapshot.path.name.removesuffix(".heapsnapshot")
-        self.snapshots[taken] = snapshot
-        self._heap_of[taken] = worker.worker_id if worker is not None else ""
+        snapshot = self._take(name, worker)
+        known = self._remember(name, snapshot)
+        self._heap_of[known] = worker.worker_id if worker is not None else ""
         size = units.format_size(snapshot.path.stat().st_size)
-        self._output.line(f"{snapshot.path}  {size} in {units.format_duration(time.monotonic() - began)}")
+        called = "" if known == _stem_of(snapshot) else f", called {known!r} here"
+        self._output.line(f"{snapshot.path}  {size} in {units.format_duration(time.monotonic() - began)}{called}")
+
+    def _take(self, name: str, worker: WorkerSession | None) -> HeapSnapshot:
+        camera = self._profiler.camera
+        with ProgressLine(self._output, f"snapshot {name}") as line:
+            camera.progress = line.say_share if self._output.can_show_progress else None
+            try:
+                return camera.take(name, worker=worker)
+            finally:
+                camera.progress = None
 
     def _list_workers(self, _arguments: list[str]) -> None:
         workers = self._profiler.app.inspector.workers()
@@ -257,11 +270,45 @@ class Shell:
         heaps = [self._heap_of.get(name, "") for name in names]
         return [name for name, heap in zip(names, heaps) if heap == heaps[-1]][-2:]
 
+    def _remember(self, name: str, snapshot: HeapSnapshot) -> str:
+        """The name it is known by from now on: as typed, or its file's where an earlier one bears the typed name."""
+        known, number = name, 1
+        while known in self.snapshots:
+            known = _stem_of(snapshot) if number == 1 else f"{name}-{number}"
+            number += 1
+        self.snapshots[known] = snapshot
+        return known
+
     def _find(self, name: str) -> HeapSnapshot:
-        if name in self.snapshots:
-            return self.snapshots[name]
+        wanted = _without_suffix(name)
+        if wanted in self.snapshots:
+            return self.snapshots[wanted]
+        by_file = {_stem_of(snapshot): snapshot for snapshot in self.snapshots.values()}
+        if wanted in by_file:
+            return by_file[wanted]
         known = ", ".join(self.snapshots) or "none"
         raise ConfigError(f"there is no snapshot {name!r}; there are: {known}")
+
+
+def _stem_of(snapshot: HeapSnapshot) -> str:
+    return _without_suffix(snapshot.path.name)
+
+
+def _without_suffix(name: str) -> str:
+    return name.removesuffix(SNAPSHOT_SUFFIX)
+
+
+def _last_word(text: str) -> str:
+    """The word at the end of ``text`` as `shlex` would cut it: blanks in quotes belong to it."""
+    start, quote = 0, ""
+    for position, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in ("'", '"'):
+            quote = char
+        elif char == " ":
+            start = position + 1
+    return text[start:]
 
 
 def _number(arguments: list[str], default: int) -> int:

@@ -57,8 +57,9 @@ class Stages:
         finally:
             self._open = outer
 
-    def tell(self, step: str, longest_s: float) -> None:
-        """The innermost stage is at ``step`` ("round 7") and lasts ``longest_s`` from its begin at most."""
+    def tell(self, step: str, longest_s: float | None = None) -> None:
+        """The innermost stage is at ``step`` ("round 7") and lasts ``longest_s`` from its begin at most (None: nobody
+        knows)."""
         if self._open:
             self._open = (*self._open[:-1], replace(self._open[-1], step=step, longest_s=longest_s))
 

@@ -223,17 +223,17 @@ class MemorySession:
     def keep_snapshots(self, camera: Camera, test_id: str) -> list[Path]:
         """Move what the camera took so far to the test's directory, compressed if asked to; where it is now.
 
-        Raises StoreError when that cannot be written."""
-        import shutil
+        Over nothing: what an earlier run kept there is what its result names.
 
-        from pytest_memory.heap.archive import compress_snapshots
+        Raises StoreError when that cannot be written."""
+        from pytest_memory.heap.archive import compress_snapshots, move_snapshot
 
         kept, paths = self.kept_directory(test_id), camera.hand_over()
         if kept is None or not paths:
             return []
         try:
             kept.mkdir(parents=True, exist_ok=True)
-            moved = [Path(shutil.move(path, kept / path.name)) for path in paths]
+            moved = [move_snapshot(path, kept) for path in paths]
         except OSError as error:
             raise StoreError(
                 f"snapshots could not be kept in {kept}: {error.strerror or error}", slug="store-write"

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_memory import results
@@ -45,21 +45,27 @@ def file_stem(name: str) -> str:
     return f"{safe[:_MAX_STEM]}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):08x}"
 
 
-def free_path(directory: Path, stem: str, suffix: str) -> Path:
-    """Where a file of this name can be written over nothing: ``stem``, or ``stem-2``, ``stem-3``, …"""
-    path, number = directory / f"{stem}{suffix}", 1
-    while os.path.lexists(path):
+def free_path(directory: Path, stem: str, suffix: str, *, kin: Sequence[str] = (), own: Path | None = None) -> Path:
+    """Where a file of this name can be written over nothing: ``stem``, or ``stem-2``, ``stem-3``, …
+
+    A stem is taken by files of the suffixes ``kin``, too (the packed forms of one file), but not by ``own``."""
+    number, wanted = 1, stem
+    while any(_is_taken(directory / f"{wanted}{one}", own) for one in (suffix, *kin)):
         number += 1
-        path = directory / f"{stem}-{number}{suffix}"
-    return path
+        wanted = f"{stem}-{number}"
+    return directory / f"{wanted}{suffix}"
 
 
-def publish(part: Path, stem: str, suffix: str) -> Path:
+def _is_taken(path: Path, own: Path | None) -> bool:
+    return path != own and os.path.lexists(path)
+
+
+def publish(part: Path, stem: str, suffix: str, *, kin: Sequence[str] = (), own: Path | None = None) -> Path:
     """Give a whole file its name (see `free_path`) and return that: over nothing, whoever else wants the name.
 
     Where the file system knows no links, another process that takes the name in the same moment loses its file."""
     while True:
-        path = free_path(part.parent, stem, suffix)
+        path = free_path(part.parent, stem, suffix, kin=kin, own=own)
         try:
             os.link(part, path)
         except FileExistsError:

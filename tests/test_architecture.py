@@ -99,6 +99,7 @@ FLOORS = {
     "pytest_memory.heap.classes": 2,
     "pytest_memory.heap.ephemerons": 1,
     "pytest_memory.heap.allocations": 2,
+    "pytest_memory.heap.faults": 2,
     "pytest_memory.heap.matching": 2,
     "pytest_memory.heap.compare": 3,
     "pytest_memory.heap.paths": 3,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +126,7 @@ def _compare(
 
     concurrency = context.merged.settings["load_concurrency"]
     with ProgressLine(context.output, "snapshots") as progress:
-        profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=_percent(progress))
+        profiler = MemoryProfiler(app, directory=directory / SNAPSHOTS, progress=progress.say_share)
         with profiler:
             profile = profiler.profile_during_operation(
                 lambda: send(requests=requests, concurrency=concurrency), "load"
@@ -143,10 +143,6 @@ def _compare(
             findings=(*stressed.findings, *comparison.findings(units=requests)),
             artifacts=(*stressed.artifacts, *record.artifacts),
         )
-
-
-def _percent(progress: ProgressLine) -> Callable[[str, float], None]:
-    return lambda what, share: progress.say(f"{what} {share:.0%}")
 
 
 def _show_files(context: Context, directory: Path) -> None:

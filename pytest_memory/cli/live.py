@@ -221,6 +221,10 @@ class ProgressLine:
         if label is not None:
             self.label = label
 
+    def say_share(self, what: str, share: float) -> None:
+        """Replace what the line says by a stage of work: not every one knows how far it is, and begins with 0."""
+        self.say(f"{what} {share:.0%}" if share else what)
+
     def say_load(self, load: LoadProgress) -> None:
         """Replace what the line says by how far a load run is, and when it will be through."""
         self.say(str(load).strip())

@@ -38,14 +38,9 @@ def open_snapshots(output: Output, *names: str) -> Iterator[list[HeapSnapshot]]:
                     f"{name} cannot be read: {error.strerror or error}; expected a .heapsnapshot", slug="config-file"
                 ) from None
             progress.label = Path(name).name
-            snapshots.append(snapshot.analyse(lambda what, share: progress.say(_stage_text(what, share))))
+            snapshots.append(snapshot.analyse(progress.say_share))
         progress.__exit__()
         yield snapshots
-
-
-def _stage_text(what: str, share: float) -> str:
-    """Not every stage knows how far it is: those that do say so from their first stretch on."""
-    return f"{what} {share:.0%}" if share else what
 
 
 def check_top(top: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_memory import units
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap.faults import Fault, find_fault, find_value
 from pytest_memory.values import check_not_negative
 
 DEFAULT_SAMPLING_INTERVAL_BYTES = 32 * 1024
@@ -55,22 +56,13 @@ class AllocationProfile:
 
     def __init__(self, payload: Mapping[str, Any], *, name: str = "profile") -> None:
         """Raises SnapshotFormatError when ``payload`` is no such profile."""
-        try:
-            self._frames = list(_flatten(payload["head"]))
-            self._samples = [dict(sample) for sample in payload.get("samples", ())]
-            self._by_id = {int(frame.node["id"]): position for position, frame in enumerate(self._frames)}
-            self.total_bytes = sum(int(frame.node["selfSize"]) for frame in self._frames)
-            self.last_ordinal = max((int(sample["ordinal"]) for sample in self._samples), default=0)
-            for frame in self._frames:
-                str(frame.node["callFrame"]["functionName"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SnapshotFormatError(
-                f"{name!r} is no sampling heap profile: {type(error).__name__} {error}; expected head with callFrame, "
-                "selfSize, id and children",
-                byte_offset=0,
-                field="head",
-                hint="a CPU profile or a heap snapshot is another file",
-            ) from error
+        if (fault := find_fault(payload)) is not None:
+            raise _refusal(name, fault)
+        self._frames = list(_flatten(payload["head"]))
+        self._samples = [dict(sample) for sample in payload.get("samples", ())]
+        self._by_id = {int(frame.node["id"]): position for position, frame in enumerate(self._frames)}
+        self.total_bytes = sum(int(frame.node["selfSize"]) for frame in self._frames)
+        self.last_ordinal = max((int(sample["ordinal"]) for sample in self._samples), default=0)
 
     @property
     def sample_count(self) -> int:
@@ -148,31 +140,43 @@ class AllocationProfile:
 
 
 def parse_profile(data: bytes, *, name: str) -> AllocationProfile:
-    """Read a ``.heapprofile``.  Raises SnapshotFormatError."""
+    """Read a ``.heapprofile``.  Raises SnapshotFormatError with the byte where it stops being one."""
     if not data:
         raise SnapshotFormatError(
             f"{name!r} is empty; expected a .heapprofile", slug="snapshot-truncated", byte_offset=0, field="head"
         )
+    encoding = json.detect_encoding(data)
     try:
-        payload = json.loads(data)
+        text = data.decode(encoding, "surrogatepass")
+        payload = json.loads(text)
     except (ValueError, RecursionError) as error:
+        at = error.start if isinstance(error, UnicodeDecodeError) else 0
+        if isinstance(error, json.JSONDecodeError):
+            at = _size_in(encoding, text[: error.pos])
         raise SnapshotFormatError(
-            f"{name!r} is no JSON: {error}; expected a .heapprofile", byte_offset=_place_of(error, data), field="head"
+            f"{name!r} is no JSON at byte {at:,}: {error}; expected a .heapprofile", byte_offset=at, field="head"
         ) from None
     if not isinstance(payload, dict):
         raise SnapshotFormatError(
             f"{name!r} holds a JSON {type(payload).__name__}; expected an object", byte_offset=0, field="head"
         )
+    if (fault := find_fault(payload)) is not None:
+        raise _refusal(name, fault, _size_in(encoding, text[: find_value(text, fault.path)]))
     return AllocationProfile(payload, name=name)
 
 
-def _place_of(error: Exception, data: bytes) -> int:
-    """The byte at which ``data`` stops being JSON, as far as the parser tells."""
-    if isinstance(error, UnicodeDecodeError):
-        return error.start
-    if isinstance(error, json.JSONDecodeError):
-        return min(len(error.doc[: error.pos].encode("utf-8", "surrogatepass")), len(data))
-    return 0
+def _size_in(encoding: str, text: str) -> int:
+    return len(text.encode(encoding, "surrogatepass"))
+
+
+def _refusal(name: str, fault: Fault, byte_offset: int | None = None) -> SnapshotFormatError:
+    where = "" if byte_offset is None else f" at byte {byte_offset:,}"
+    return SnapshotFormatError(
+        f"{name!r} is no sampling heap profile: {fault.field} is {fault.found}{where}; expected {fault.expected}",
+        field=fault.field,
+        byte_offset=byte_offset or 0,
+        hint="a CPU profile or a heap snapshot is another file",
+    )
 
 
 def site_table(sites: Sequence[AllocationSite], total_bytes: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
+import secrets
 import shutil
 import tempfile
 import zlib
@@ -19,11 +19,14 @@ from pytest_memory import units
 from pytest_memory.errors import ConfigError, SnapshotFormatError, StoreError
 from pytest_memory.heap import headroom
 from pytest_memory.model import Artifact
+from pytest_memory.store import publish
 
 Compression = Literal["gzip", "zstd"]
 
 SNAPSHOT_SUFFIX = ".heapsnapshot"
 SUFFIXES: dict[Compression, str] = {"gzip": ".gz", "zstd": ".zst"}
+KIN = (SNAPSHOT_SUFFIX, *(SNAPSHOT_SUFFIX + packed for packed in SUFFIXES.values()))
+"""What takes a snapshot's name, for `store.publish`: any of its forms may be packed or unpacked into another."""
 _MAGICS: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _GZIP_LEVEL = 6  # the last step that still pays: level 9 takes three times as long for 2 % less
 _COPY_BYTES = 1 << 20
@@ -34,20 +37,23 @@ _RESERVE_BYTES = 2 * _LOOK_BYTES
 
 
 def compress_file(path: Path, compression: Compression) -> Path:
-    """Replace ``path`` by its compressed form (``.gz`` or ``.zst`` appended) and return that.
+    """Replace ``path`` by its compressed form (``.gz`` or ``.zst`` appended) and return that; over nothing that is
+    there (``a-2.heapsnapshot.gz``).
 
     Raises ConfigError when zstd is asked for and no Python module for it is there, StoreError when writing fails;
     the plain file then stays."""
     if compression not in SUFFIXES:
         raise ConfigError(f"compression is {compression!r}; expected gzip or zstd", slug="config-option")
-    target = path.with_name(path.name + SUFFIXES[compression])
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    stem = path.name.removesuffix(SNAPSHOT_SUFFIX)
+    plain = path.name[len(stem) :]
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with path.open("rb") as source, _open(part, "wb", compression) as sink:
             shutil.copyfileobj(source, sink, _COPY_BYTES)
-        os.replace(part, target)
+        target = publish(part, stem, plain + SUFFIXES[compression], kin=KIN if plain else (), own=path)
         path.unlink()
     except OSError as error:
+        target = path.with_name(path.name + SUFFIXES[compression])
         raise StoreError(f"{target} could not be written: {error.strerror or error}", slug="store-write") from error
     finally:
         with contextlib.suppress(OSError):
@@ -69,6 +75,18 @@ def snapshot_artifact(path: Path) -> Artifact:
     """What a result says of a snapshot that is kept."""
     name = path.name.partition(SNAPSHOT_SUFFIX)[0]
     return Artifact(kind="heapsnapshot", path=str(path), name=name, size_bytes=path.stat().st_size)
+
+
+def move_snapshot(path: Path, directory: Path) -> Path:
+    """Move a snapshot to ``directory``, over nothing that is there, and return where it is.  Raises OSError."""
+    part = directory / f".{path.name}.{secrets.token_hex(8)}.part"
+    try:
+        shutil.move(path, part)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    return publish(part, path.name.removesuffix(SNAPSHOT_SUFFIX), SNAPSHOT_SUFFIX, kin=KIN)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ What it does for a snapshot that can be trusted and compared:
 * streams the chunks to a hidden file that gets its name only when it is whole;
 * stays on one connection, because V8 forgets object ids when any inspector session ends.
 
-After the last snapshot ``close`` lets V8 stop tracking ids, which slows allocation down two to four times.
+After the last snapshot ``close`` lets V8 stop tracking ids, which slows allocation down two to four times, unless
+somebody else still relies on them (`tracking`).
 """
 
 from __future__ import annotations
@@ -31,24 +32,22 @@ from pytest_memory.errors import (
     CaptureError,
     ConfigError,
     InspectorClosed,
-    InspectorError,
     PytestMemoryError,
     PytestMemoryWarning,
 )
-from pytest_memory.heap import headroom
+from pytest_memory.heap import headroom, tracking
+from pytest_memory.heap.archive import KIN, SNAPSHOT_SUFFIX
 from pytest_memory.node.exits import LAST_BREATH_S
 from pytest_memory.store import file_stem, publish
 
 if TYPE_CHECKING:
     from pytest_memory.heap import HeapSnapshot
+    from pytest_memory.heap.tracking import Isolate
     from pytest_memory.node.choose import WorkerThread
     from pytest_memory.node.process import NodeApp
 
-    Isolate = InspectorClient | WorkerSession
     Worker = WorkerSession | WorkerThread | str
     """How a worker thread is named: by its session, as NodeApp.processes lists it, or in words (see find_worker)."""
-
-SUFFIX = ".heapsnapshot"
 
 HeadRoomPolicy = Literal["refuse", "warn", "ignore"]
 """What to do when a snapshot may take more memory than there is."""
@@ -74,7 +73,8 @@ class Camera:
     may take more memory than there is: "refuse" (CaptureError), "warn" (PytestMemoryWarning) or "ignore".
     ``timeout_s`` bounds one snapshot (default: 120 s and 1.5 s per MB of heap).  A context manager that closes.
 
-    Snapshots of one camera can be compared object by object as long as its connection to the app stands.
+    Snapshots of one app can be compared object by object as long as a camera that took one is open, the connection
+    to the app stands, and no other inspector client of it (Chrome DevTools) leaves: V8 then forgets object ids.
     """
 
     def __init__(
@@ -100,6 +100,15 @@ class Camera:
         self._closed = False
         self.paths: list[Path] = []
 
+    def prepare(self, *, worker: Worker | None = None, pid: int | None = None) -> None:
+        """Do now what the first `take` of this heap would do and the heap grows by: before it is measured.
+
+        Raises CaptureError: capture-worker, or capture-state after ``close``."""
+        if self._closed:
+            raise CaptureError("a closed camera was asked to prepare for snapshots", slug="capture-state")
+        client = self._connect(pid)
+        self._prepare(client, client if worker is None else find_worker(client, worker))
+
     def take(self, name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         """Take one snapshot and return it, to be analysed when first asked something.
 
@@ -124,7 +133,7 @@ class Camera:
             heap_bytes = _used_bytes(session)
             self._check_room(client, session, heap_bytes, pid)
             self._prepare(client, session)
-            stem = file_stem(name.removesuffix(SUFFIX))
+            stem = file_stem(name.removesuffix(SNAPSHOT_SUFFIX))
             limit_s = self.timeout_s or _BASE_TIMEOUT_S + _TIMEOUT_S_PER_MB * heap_bytes / 1e6
             path = _Recording(session, self.directory, stem, heap_bytes, self.progress).run(limit_s)
         except InspectorClosed as error:
@@ -138,14 +147,13 @@ class Camera:
         return paths
 
     def close(self) -> None:
-        """Let V8 stop tracking object ids (idempotent).  The files stay; so does the connection, which is the app's."""
+        """Let V8 stop tracking object ids when nobody else needs them (idempotent).  The files stay; so does the
+        connection, which is the app's."""
         if self._closed:
             return
         self._closed = True
         for session in self._prepared:
-            with contextlib.suppress(InspectorError):  # an app that has ended tracks nothing
-                if not session.closed:
-                    session.call("HeapProfiler.disable", timeout_s=_QUESTION_TIMEOUT_S)
+            tracking.leave(session, self)
 
     def __enter__(self) -> Camera:
         return self
@@ -180,6 +188,7 @@ class Camera:
         if _node_major(client) <= _LAST_NODE_WITH_QUADRATIC_WRITING:
             session.call("Debugger.enable", timeout_s=_DEBUGGER_TIMEOUT_S)
             session.call("Debugger.disable", timeout_s=_DEBUGGER_TIMEOUT_S)
+        tracking.join(session, self)
         self._prepared.add(session)  # not before: where this failed, the next attempt needs it as much
 
     def _check_room(self, client: InspectorClient, session: Isolate, heap_bytes: int, pid: int | None) -> None:
@@ -265,7 +274,7 @@ class _Recording:
     ) -> None:
         self._session = session
         self._stem = stem
-        self._name = stem + SUFFIX
+        self._name = stem + SNAPSHOT_SUFFIX
         # Nobody else's: not another thread's or process's, nor what a killed one with the same pid left behind.
         self._part = directory / f".{self._name}.{secrets.token_hex(8)}.part"
         self._expected_bytes = headroom.expected_file_bytes(heap_bytes)
@@ -288,7 +297,7 @@ class _Recording:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self._check_whole()
-            return publish(self._part, self._stem, SUFFIX)
+            return publish(self._part, self._stem, SNAPSHOT_SUFFIX, kin=KIN)
         except OSError as error:
             raise _disk_error(self._part.with_name(self._name), error) from error
         finally:

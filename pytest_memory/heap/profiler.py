@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memory.errors import CaptureError, ConfigError, InspectorError
+from pytest_memory.heap import tracking
 from pytest_memory.heap.allocations import DEFAULT_SAMPLING_INTERVAL_BYTES, AllocationProfile
 from pytest_memory.heap.capture import Camera, HeadRoomPolicy, Progress, find_worker
 from pytest_memory.model import Artifact, Finding, Growth, RunResult, SettledMemory
@@ -21,7 +22,8 @@ from pytest_memory.store import file_stem, free_path, now_text, write_atomic
 if TYPE_CHECKING:
     from pytest_memory.cdp.client import WorkerSession
     from pytest_memory.heap import HeapSnapshot
-    from pytest_memory.heap.capture import Isolate, Worker
+    from pytest_memory.heap.capture import Worker
+    from pytest_memory.heap.tracking import Isolate
     from pytest_memory.node.process import NodeApp
 
 PROFILE_SUFFIX = ".heapprofile"
@@ -116,7 +118,8 @@ class MemoryProfiler:
     Files go to ``directory``: ``NAME.heapprofile`` for each operation (``NAME-2`` when there is one) and
     ``allocations.heapprofile`` for all of the time between start and stop (both open in Chrome DevTools), and two
     heap snapshots an operation.
-    ``sampling_interval_bytes`` is the mean distance of two allocation samples; 32 KiB costs about 10 % of CPU.
+    ``sampling_interval_bytes`` is the mean distance of two allocation samples; 32 KiB costs about 10 % of CPU.  While
+    another profiler samples the same heap, its distance holds for both.
     ``worker`` profiles a worker thread instead of the main thread (its name or id, or one of ``worker_threads`` in
     ``app.processes``): snapshots and allocations are those of its heap.
     """
@@ -143,6 +146,8 @@ class MemoryProfiler:
         self._camera: Camera | None = None
         self._worker = worker
         self._session: WorkerSession | None = None
+        self._sampled: Isolate | None = None
+        self._began_at = 0  # the ordinal of the last sample before the start
 
     @property
     def app(self) -> NodeApp:
@@ -173,12 +178,11 @@ class MemoryProfiler:
         if app is not None:
             self._app = app
         self._session = find_worker(self.app.inspector, self._worker) if self._worker is not None else None
-        self._isolate.call(
-            "HeapProfiler.startSampling",
-            {"samplingInterval": self._interval_bytes},
-            timeout_s=_ANSWER_TIMEOUT_S,
-        )
-        self._camera = Camera(self.app, self.directory, on_low_memory=self._on_low_memory, progress=self._progress)
+        camera = Camera(self.app, self.directory, on_low_memory=self._on_low_memory, progress=self._progress)
+        sampled = self._sampled = self._isolate
+        is_first = tracking.start_sampling(sampled, self, self._interval_bytes)
+        self._began_at = 0 if is_first else AllocationProfile(tracking.read_samples(sampled)).last_ordinal
+        self._camera = camera
         return self
 
     def profile_during_operation(
@@ -191,6 +195,8 @@ class MemoryProfiler:
         if not self.running:
             self.start_profiling()
         stem = file_stem(name)
+        if snapshots:  # before the reading: what preparing leaves on the heap is not the operation's
+            self.camera.prepare(worker=self._session)
         before = self._settle()
         first = self.camera.take(f"{stem}-before", worker=self._session) if snapshots else None
         ordinal = self.read_allocations().last_ordinal
@@ -219,8 +225,7 @@ class MemoryProfiler:
 
     def read_allocations(self) -> AllocationProfile:
         """What was allocated since the start and is alive at this moment (garbage not yet collected included)."""
-        answer = self._isolate.call("HeapProfiler.getSamplingProfile", timeout_s=_ANSWER_TIMEOUT_S)
-        return AllocationProfile(answer["profile"])
+        return self._own_part(tracking.read_samples(self._isolate))
 
     def stop_profiling(self) -> AllocationProfile:
         """Stop sampling; write and return what was allocated between start and stop and is alive."""
@@ -228,12 +233,18 @@ class MemoryProfiler:
         self._camera = None
         try:
             self._isolate.call("HeapProfiler.collectGarbage", timeout_s=_ANSWER_TIMEOUT_S)
-            answer = self._isolate.call("HeapProfiler.stopSampling", timeout_s=_ANSWER_TIMEOUT_S)
+            profile = self._own_part(tracking.stop_sampling(self._isolate, self))
         finally:
             camera.close()
-        profile = AllocationProfile(answer["profile"])
+            if self._sampled is not None:
+                tracking.leave(self._sampled, self)
         write_atomic(self.directory / f"{_WHOLE_STEM}{PROFILE_SUFFIX}", profile.encode())
         return profile
+
+    def _own_part(self, payload: dict[str, Any]) -> AllocationProfile:
+        """Without what was allocated before the start, while another profiler sampled."""
+        profile = AllocationProfile(payload)
+        return profile.since(self._began_at) if self._began_at else profile
 
     @property
     def _isolate(self) -> Isolate:

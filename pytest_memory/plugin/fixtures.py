@@ -16,7 +16,7 @@ from pytest_memory import spec
 from pytest_memory.errors import ConfigError, PytestMemoryError
 from pytest_memory.plugin import snapshots
 from pytest_memory.plugin.ids import id_of_test
-from pytest_memory.plugin.live import load_line, watching
+from pytest_memory.plugin.live import is_watched, load_line, watching
 from pytest_memory.plugin.measurement import Measurement
 from pytest_memory.plugin.stash import CAMERA, GENERATOR, IN_BODY, MEASUREMENT, RESULT, SESSION
 
@@ -122,6 +122,8 @@ def heap_snapshot(request: pytest.FixtureRequest, node_app: NodeApp) -> Iterator
     request.config.add_cleanup(stop_warming)
     camera = item.stash[CAMERA] = session.camera(node_app)
     stages = Stages(time.monotonic)
+    if is_watched(request.config):
+        camera.progress = lambda what, share: stages.tell(f"{what} {share:.0%}")
 
     def take(name: str = "snapshot", *, worker: Worker | None = None, pid: int | None = None) -> HeapSnapshot:
         measurement = item.stash.get(MEASUREMENT, None)

@@ -54,7 +54,7 @@ def load_line(config: pytest.Config) -> Iterator[Callable[[LoadProgress], None] 
 def watching(config: pytest.Config, look: Look) -> Iterator[None]:
     """Within, the session's line shows what ``look`` answers, where there is a terminal that only pytest writes to."""
     line = _line_of(config)
-    if line is None or _shows_what_tests_print(config):
+    if line is None or not is_watched(config):
         yield
         return
     line.watch(look)
@@ -62,6 +62,11 @@ def watching(config: pytest.Config, look: Look) -> Iterator[None]:
         yield
     finally:
         line.forget(look)
+
+
+def is_watched(config: pytest.Config) -> bool:
+    """Whether somebody sees what goes on `watching`."""
+    return _line_of(config) is not None and not _shows_what_tests_print(config)
 
 
 def _line_of(config: pytest.Config) -> InPlace | None:

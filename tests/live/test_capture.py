@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,8 +120,42 @@ def test_closed_camera_refuses_and_lets_v8_stop_tracking(app: NodeApp, tmp_path:
     camera.close()
     camera.close()
     assert app.evaluate("1 + 1") == 2
-    with pytest.raises(CaptureError, match="closed camera"):
+    for ask in (camera.take_file, camera.prepare):
+        with pytest.raises(CaptureError, match="closed camera"):
+            ask()
+
+
+@pytest.mark.parametrize("worker", [None, "second"])
+def test_another_camera_that_closes_leaves_the_ids_to_those_still_open(
+    app: NodeApp, tmp_path: Path, worker: str | None
+) -> None:
+    """As the explanation of a leak does while the test's own camera is open."""
+    with Camera(app, tmp_path) as camera:
+        before = camera.take("before", worker=worker)
+        with Camera(app, tmp_path) as other:
+            other.take_file("other", worker=worker)
+        other.close()
+        after = camera.take("after", worker=worker)
+    assert after.compare(before).by_id
+
+
+def test_the_last_camera_lets_v8_stop_tracking(app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    client = app.inspector
+    call = client.call
+
+    def note(method: str, *args: Any, **named: Any) -> Any:
+        said.append(method)
+        return call(method, *args, **named)
+
+    monkeypatch.setattr(client, "call", note)
+    with Camera(app, tmp_path) as camera:
         camera.take_file()
+        with Camera(client, tmp_path) as other:
+            other.take_file()
+            Camera(app, tmp_path).close()  # took nothing, so it relies on nothing
+        assert "HeapProfiler.disable" not in said
+    assert said.count("HeapProfiler.disable") == 1
 
 
 def test_too_little_memory_refuses_with_figures(app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +214,13 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_whoever_took_it(app: NodeApp,
     assert other.read_bytes() == b"another's"
     assert sorted(tmp_path.iterdir()) == sorted([path, other])
     assert camera.paths == [path]
+
+
+@pytest.mark.parametrize("packed", [".gz", ".zst"])
+def test_a_name_is_taken_by_what_was_kept_compressed(app: NodeApp, tmp_path: Path, packed: str) -> None:
+    (tmp_path / f"same.heapsnapshot{packed}").write_bytes(b"an earlier run's")
+    with Camera(app, tmp_path) as camera:
+        assert camera.take_file("same").name == "same-2.heapsnapshot"
 
 
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(app: NodeApp, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memory.errors import CaptureError, ConfigError
+from pytest_memory.errors import CaptureError, ConfigError, InspectorCommandError
+from pytest_memory.heap import capture
 from pytest_memory.heap.allocations import parse_profile
+from pytest_memory.heap.capture import Camera
 from pytest_memory.heap.profiler import MemoryProfiler
 from pytest_memory.node.process import NodeApp
 from pytest_memory.node.spec import AppSpec
@@ -67,6 +69,18 @@ def test_snapshots_on_both_sides_show_the_class(app: NodeApp, tmp_path: Path) ->
     assert record.growth[0].amount == profile.heap_growth_bytes
 
 
+def test_what_snapshots_need_is_not_counted_as_growth(
+    app: NodeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line ends of all scripts, on old Nodes: 8 MB for a million lines."""
+    monkeypatch.setattr(capture, "_LAST_NODE_WITH_QUADRATIC_WRITING", 99)
+    app.evaluate("require('vm').runInThisContext('globalThis.long = () => 1;' + '\\n'.repeat(1e6)); 0")
+    with MemoryProfiler(app, directory=tmp_path) as profiler:
+        profile = profiler.profile_during_operation(lambda: None, "nothing")
+    app.evaluate("delete globalThis.long; 0")
+    assert abs(profile.heap_growth_bytes) < 1_000_000
+
+
 def test_operations_of_one_name_keep_a_profile_each(app: NodeApp, tmp_path: Path) -> None:
     with MemoryProfiler(app, directory=tmp_path) as profiler:
         profiles = [
@@ -97,6 +111,27 @@ def test_operation_of_a_worker_thread(tmp_path: Path) -> None:
     assert profile.worker_heap_growth_bytes > 500_000 > profile.heap_growth_bytes
     grown = {growth.metric: growth.amount for growth in profile.record().growth}
     assert grown["worker_heap"] == profile.worker_heap_growth_bytes
+
+
+def test_sampling_survives_a_camera_that_closes(app: NodeApp, tmp_path: Path) -> None:
+    with MemoryProfiler(app, directory=tmp_path) as profiler:
+        with Camera(app, tmp_path) as camera:
+            camera.take_file()
+        app.client.get("/keep?n=20000")
+        assert any(site.url.endswith("allocates.js") for site in profiler.read_allocations().top_sites(5))
+
+
+def test_two_profilers_of_one_app_end_each_for_itself(app: NodeApp, tmp_path: Path) -> None:
+    outer = MemoryProfiler(app, directory=tmp_path / "outer").start_profiling()
+    app.client.get("/keep?n=40000")
+    with MemoryProfiler(app, directory=tmp_path / "inner") as inner:
+        assert inner.read_allocations().total_bytes < 500_000  # what was there before is not its own
+        app.client.get("/keep?n=20000")
+    whole = parse_profile((tmp_path / "inner" / "allocations.heapprofile").read_bytes(), name="inner").total_bytes
+    app.client.get("/keep?n=20000")
+    assert outer.stop_profiling().total_bytes > 2 * whole > 2_000_000
+    with pytest.raises(InspectorCommandError):  # nobody samples any more
+        app.inspector.call("HeapProfiler.getSamplingProfile")
 
 
 def test_operations_error_passes_through_and_sampling_ends(app: NodeApp, tmp_path: Path) -> None:

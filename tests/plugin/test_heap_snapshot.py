@@ -122,6 +122,15 @@ def test_snapshots_of_passing_tests_are_kept_and_compressed_on_request(allocatin
     assert HeapSnapshot.load(after).compare(HeapSnapshot.load(before)).new("Session").count == 25
 
 
+def test_what_an_earlier_run_kept_stays(allocating: Any) -> None:
+    allocating.test(TEST.format(expected=26))
+    for how in ("none", "gzip", "gzip", "none"):
+        allocating.run("--memory-results=memory-results", f"--memory-snapshot-compression={how}")
+    after = ("after-2.heapsnapshot.gz", "after-3.heapsnapshot.gz", "after-4.heapsnapshot", "after.heapsnapshot")
+    before = tuple(name.replace("after", "before") for name in after)
+    assert tuple(file.name for file in kept_files(allocating)) == (*after, *before)
+
+
 def test_a_broken_limit_names_the_compressed_files_in_its_result(allocating: Any) -> None:
     allocating.test("""
         import pytest

@@ -31,6 +31,11 @@ LEAK_TEST = """
     def test_it(memory_monitor):
         memory_monitor.leak_test("[1, 2, 3].map(String)", max_duration=1, max_rounds=3)
 """
+LARGE = """
+    def test_it(node_app, heap_snapshot):
+        node_app.evaluate("globalThis.kept = Array.from({ length: 300_000 }, (_, i) => ({ i: [i] })); 0")
+        heap_snapshot("large")
+"""
 SKIPPED = """
     import time
     import pytest
@@ -106,6 +111,15 @@ def test_a_terminal_shows_phase_elapsed_remaining_and_heap_of_what_lasts(project
     (line,) = [line for line in written.split("\n") if BEFORE in line]
     assert all(len("test_memory.py ") + len(text) <= 90 for text in shown)
     assert re.search(r"[.mMF] +\S*\[100%\]", line.rpartition(AFTER)[2]), "pytest goes on where it was"
+
+
+def test_a_terminal_shows_how_far_a_large_snapshot_is(project: Any) -> None:
+    project.test(LARGE)
+
+    shown = shown_in(run_on_a_terminal(project, columns=90))
+
+    told = [re.fullmatch(r"  snapshot large, (walking the heap|writing) (\d+)%  \d+ s", text) for text in shown]
+    assert len({match[0] for match in told if match}) >= 2, shown
 
 
 def test_a_narrow_terminal_gets_a_line_that_fits(project: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -14,9 +15,17 @@ import pytest
 
 
 def on_a_terminal(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], columns: int = 0, timeout_s: float = 120.0
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    columns: int = 0,
+    timeout_s: float = 120.0,
+    typed: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """What the command writes to a terminal of so many columns (0: one that does not tell)."""
+    """What the command writes to a terminal of so many columns (0: one that does not tell).
+
+    ``typed``: what is waited for (a regular expression) and then typed, one after the other."""
     pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals of this kind")
     import fcntl
     import termios
@@ -30,10 +39,14 @@ def on_a_terminal(
         os.close(its)
         late = threading.Timer(timeout_s, lambda: os.killpg(process.pid, signal.SIGKILL))
         late.start()
-        written = b""
+        written, seen = b"", 0
+        waiting = list(typed)
         try:
             while piece := os.read(ours, 65536):
                 written += piece
+                while waiting and (found := re.search(waiting[0][0].encode(), written[seen:])):
+                    seen += found.end()
+                    os.write(ours, waiting.pop(0)[1].encode())
         except OSError:  # Linux: nobody is left on the other side
             pass
         finally:

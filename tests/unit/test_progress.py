@@ -51,3 +51,5 @@ def test_steps_share_the_time_of_their_stage() -> None:
         assert stages.now() == Progress(phase="leak test, round 2", elapsed_s=4, remaining_s=6, at_most=True)
         clock.now_s += 7
         assert stages.now().remaining_s is None, "a rest that is under way may last longer"
+        stages.tell("writing 7%")
+        assert (stages.now().phase, stages.now().remaining_s) == ("leak test, writing 7%", None)

@@ -51,5 +51,25 @@ def test_heap_shows_what_it_is_doing_with_the_file(tmp_path: Path) -> None:
     assert any(re.fullmatch(rf"a\.heapsnapshot  \d+ s  ({stages})( \d+%)?", line) for line in shown), shown
 
 
+def test_profile_completes_remembers_and_shows_what_lasts(tmp_path: Path) -> None:
+    prompt = r"\[\?2004h[\s\S]*memory>"
+    typed = [
+        (prompt, "sna"),
+        (" snapshot ", "\t 'the first'\r"),  # offered below the line
+        (prompt, "compare 'the"),
+        (" the first ", "\t\r"),
+        (prompt, "quit\r"),
+    ]
+    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "PROMPT_TOOLKIT_NO_CPR": "1"}
+    command = [*COMMAND, "profile", "--app", APP, "-o", "kept"]
+    written = on_a_terminal(command, cwd=tmp_path, env=environment(**home), columns=100, timeout_s=60, typed=typed)
+    (kept,) = (tmp_path / "kept").glob("*.heapsnapshot")
+    assert kept.name.startswith("the-first"), written
+    assert re.search(r"snapshot the first  \d+ s +(walking the heap|writing) +\d+%", written), written
+    history = (tmp_path / "state" / "pytest-memory" / "profile-history").read_text()
+    lines = [line[1:] for line in history.splitlines() if line.startswith("+")]
+    assert lines == ["snapshot 'the first'", "compare 'the first'", "quit"]
+
+
 def test_a_narrow_terminal_gets_one_line_that_fits(tmp_path: Path) -> None:
     assert max(map(len, drawn(tmp_path, "load", "-d", "2s", "-r", "0", columns=40))) <= 40

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from pytest_memory.cli.output import Output
 from pytest_memory.errors import ConfigError
 from pytest_memory.heap.queries import ClassRow
 from pytest_memory.interactive import Quit, Shell, make_completer
+from pytest_memory.store import file_stem, free_path
 
 
 def make_shell() -> tuple[Shell, io.StringIO]:
@@ -109,13 +112,17 @@ def completed_lines(shell: Shell, line: str) -> list[str]:
         ("class code", []),
         ("compare a a-", ["compare a a-2"]),
         ("compare a", ["compare a", "compare a-2"]),
+        ("compare vor", ["compare 'vor dem'"]),
+        ("compare 'vor d", ["compare 'vor dem'"]),
+        ('compare a "vor d', ["compare a 'vor dem'"]),
+        ("compare 'vor dem' a-", ["compare 'vor dem' a-2"]),
         ("top ", []),
     ],
 )
 def test_completed_lines(line: str, lines: list[str]) -> None:
     shell, _ = make_shell()
     classes: Any = Analysed("Session", "(compiled code)", "system / Context", "it's")
-    shell.snapshots.update({"a": classes, "a-2": classes})
+    shell.snapshots.update({"a": classes, "a-2": classes, "vor dem": classes})
     shell.execute("top")
     assert completed_lines(shell, line) == lines
 
@@ -152,6 +159,71 @@ def test_compare_takes_the_last_two_of_one_heap() -> None:
     with pytest.raises(ConfigError, match="seen enough"):
         shell.execute("compare")
     assert compared == [("a", "b")]
+
+
+class Directory:
+    """Stands for a profiler: its camera takes files of the names wanted, or ``-2``, ``-3``, … behind what is there."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.camera = self
+
+    def take(self, name: str, *, worker: Any) -> Any:
+        path = free_path(self._directory, file_stem(name), ".heapsnapshot")
+        path.write_bytes(b"{}")
+        return Taken(path)
+
+
+class Taken:
+    compared: list[tuple[str, str]]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def compare(self, before: Taken) -> Any:
+        Taken.compared.append((before.path.name, self.path.name))
+        raise ConfigError("seen enough")
+
+
+@pytest.fixture
+def taking(tmp_path: Path) -> tuple[Shell, io.StringIO]:
+    (tmp_path / "a.heapsnapshot").write_bytes(b"of an earlier session")
+    Taken.compared = []
+    profiler: Any = Directory(tmp_path)
+    out = io.StringIO()
+    return Shell(profiler, Output(out=out, err=io.StringIO())), out
+
+
+@pytest.mark.parametrize(
+    ("lines", "compared"),
+    [
+        (("a", "b"), {"a b": "a-2 b", "a-2 b": "a-2 b", "a.heapsnapshot b": "a-2 b"}),
+        (("'vor dem'", "after"), {"'vor dem' after": "vor-dem-* after"}),
+        # Of a name typed twice the first keeps it, and the second has its file's.
+        (("a", "a"), {"a a-3": "a-2 a-3"}),
+        (("a", "a-2", "a"), {"a a-2": "a-2 a-2-2", "a a-3": "a-2 a-3"}),
+        (("b.heapsnapshot", "''"), {"b snapshot-2": "b snapshot-2"}),
+    ],
+)
+def test_a_snapshot_is_known_by_the_name_typed(
+    taking: tuple[Shell, io.StringIO], lines: tuple[str, ...], compared: dict[str, str]
+) -> None:
+    shell, _ = taking
+    for line in lines:
+        shell.execute(f"snapshot {line}")
+    for line, files in compared.items():
+        with pytest.raises(ConfigError, match="seen enough"):
+            shell.execute(f"compare {line}")
+        for name, wanted in zip(Taken.compared[-1], files.split(), strict=True):
+            assert fnmatch.fnmatchcase(name, f"{wanted}.heapsnapshot")
+
+
+def test_where_the_name_is_not_the_files_it_is_said(taking: tuple[Shell, io.StringIO]) -> None:
+    shell, out = taking
+    for line in ("snapshot a", "snapshot b", "snapshot b"):
+        shell.execute(line)
+    said = [line.partition(".heapsnapshot")[2].partition(", ")[2] for line in out.getvalue().splitlines()]
+    assert said == ["called 'a' here", "", ""]
 
 
 def test_list_without_snapshots() -> None:

@@ -114,6 +114,72 @@ def test_a_file_that_is_none_is_refused_with_its_place(data: bytes, slug: str, p
     assert (caught.value.slug, caught.value.byte_offset, caught.value.field) == (slug, place, "head")
 
 
+def damaged(path: str, value: Any) -> dict[str, Any]:
+    """A profile with this value at ``path`` ("head children 1 id"), or without it (``...``)."""
+    payload = json.loads(example().encode())
+    *owners, last = [int(key) if key.isdecimal() else key for key in path.split()]
+    place = payload
+    for key in owners:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return payload
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "begins_with"),
+    [
+        ("head children 1 id", "five", "head.children[1].id", b'"five"'),
+        ("head children 0 children 1 selfSize", ..., "head.children[0].children[1].selfSize", b'{"callFrame"'),
+        ("head children 0 selfSize", float("inf"), "head.children[0].selfSize", b"Infinity"),
+        ("head callFrame lineNumber", [1], "head.callFrame.lineNumber", b"[1]"),
+        ("head callFrame functionName", ..., "head.callFrame.functionName", b'{"scriptId"'),
+        ("head children 1 children", None, "head.children[1].children", b"null"),
+        ("head children 1", "é", "head.children[1]", '"é"'.encode()),
+        ("samples 3 nodeId", ..., "samples[3].nodeId", b'{"size"'),
+        ("samples 2", 7, "samples[2]", b"7"),
+        ("samples", {}, "samples", b"{}"),
+        ("head", ..., "head", b'{"samples"'),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_refusal_says_which_byte_and_field_is_wrong(
+    path: str, value: Any, field: str, begins_with: bytes, indent: int | None, encoding: str
+) -> None:
+    payload = damaged(path, value)
+    if "head" in payload:
+        payload["head"] = {"note": "äöü", **payload["head"]}  # a byte is no character
+    text = json.dumps(payload, ensure_ascii=False, indent=indent)
+    data = text.encode(encoding)
+    with pytest.raises(SnapshotFormatError, match="no sampling heap profile") as caught:
+        parse_profile(data, name="x")
+    assert caught.value.field == field
+    assert caught.value.byte_offset is not None
+    there = data[caught.value.byte_offset :].decode("utf-16-le" if encoding == "utf-16" else "utf-8")
+    assert "".join(there.split()).startswith(begins_with.decode())
+    assert f"at byte {caught.value.byte_offset:,}" in str(caught.value)
+
+
+def test_a_fault_deeper_than_pythons_stack_is_found() -> None:
+    deepest = node(1, "leaf", 7)
+    del deepest["selfSize"]
+    for id_ in range(2, 5000):
+        deepest = node(id_, "recurse", 0, deepest)
+    with pytest.raises(SnapshotFormatError) as caught:
+        AllocationProfile({"head": root(deepest)})
+    assert caught.value.field is not None
+    assert caught.value.field.count("children[0]") == 4999
+
+
+def test_no_json_says_where() -> None:
+    with pytest.raises(SnapshotFormatError, match="at byte 10") as caught:
+        parse_profile('{"é": 1, oops'.encode(), name="x")
+    assert caught.value.byte_offset == 10
+
+
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(SnapshotFormatError) as caught:

@@ -38,6 +38,21 @@ def test_gzip_there_and_back(tmp_path: Path) -> None:
     assert not plain.exists()
 
 
+@pytest.mark.parametrize("first", [".gz", ".zst", ""])
+def test_what_was_kept_before_stays(tmp_path: Path, first: str) -> None:
+    earlier = {f"a.heapsnapshot{first or '.gz'}": b"first", f"a-2.heapsnapshot{first}": b"second"}
+    for name, content in earlier.items():
+        (tmp_path / name).write_bytes(content)
+    path = tmp_path / "a.heapsnapshot"
+    path.write_bytes(TEXT)
+    packed = compress_file(path, "gzip")
+    assert packed.name == "a-3.heapsnapshot.gz"
+    assert not path.exists()
+    with plain_file(packed) as plain:
+        assert plain.read_bytes() == TEXT
+    assert {name: (tmp_path / name).read_bytes() for name in earlier} == earlier
+
+
 def test_plain_file_is_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.heapsnapshot"
     path.write_bytes(TEXT)
