@@ -88,13 +88,19 @@ def test_anonymous_functions_have_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload",
-    [{}, {"head": 3}, {"head": {"id": 1}}, {"head": root(), "samples": [{"size": 1}]}, {"nodes": [], "startTime": 1}],
+    ("payload", "field"),
+    [
+        ({}, "head"),
+        ({"head": 3}, "head"),
+        ({"head": {"id": 1}}, "head.selfSize"),
+        ({"head": root(), "samples": [{"size": 1}]}, "samples[0].nodeId"),
+        ({"nodes": [], "startTime": 1}, "head"),
+    ],
 )
-def test_something_else_is_refused(payload: dict[str, Any]) -> None:
+def test_something_else_is_refused(payload: dict[str, Any], field: str) -> None:
     with pytest.raises(SnapshotFormatError, match="no sampling heap profile") as caught:
         AllocationProfile(payload)
-    assert (caught.value.byte_offset, caught.value.field) == (0, "head")
+    assert (caught.value.byte_offset, caught.value.field) == (0, field)
 
 
 @pytest.mark.parametrize(
