@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ TIMEOUT_S = 1200.0
 LEAST_ANALYSIS_NODE = 22
 """The DevTools worker calls Promise.withResolvers."""
 IDS = 1000
+LOADS = ((10.0, 1000), (10.0, 0), (30.0, 0))
+"""Before a first analysis: seconds and requests/s; 0 is flat out, which leaves two CPUs no time to compile."""
 
 # name → script and its arguments behind the output file
 SNAPSHOTS: dict[str, tuple[str, ...]] = {
@@ -150,23 +153,32 @@ class Bench:
         summary: dict[str, Any] = json.loads(done.stdout)
         return {**summary, "bytes": [file.stat().st_size for file in pair]}
 
-    def first_analysis(self, file: Path, loaded_s: float = 0.0) -> dict[str, float]:
+    def first_analysis(self, file: Path, load: Sequence[float] = ()) -> dict[str, float]:
         """Seconds of one whole analysis with an empty and with a filled cache of compiled kernels.
 
-        ``loaded_s`` > 0: behind so many seconds of full load on an app, beside which kernels are compiled."""
-        seconds = {}
-        command = [sys.executable, str(HERE / "ours.py"), "--first", str(file)]
-        if loaded_s:
-            command += [self.analysis_node, str(loaded_s)]
+        ``load``: behind so many seconds of load on an app (at so many requests/s; 0 is flat out), beside which
+        kernels are compiled."""
         warm_page_cache(file)
+        return self._cold_and_warm("--first", str(file), *([self.analysis_node, *map(str, load)] if load else []))
+
+    def explained_leak(self) -> dict[str, float]:
+        """Seconds from where a leak is called to where it is explained, likewise."""
+        return self._cold_and_warm("--explain", self.analysis_node)
+
+    def _cold_and_warm(self, *arguments: str) -> dict[str, float]:
+        seconds = {}
         with tempfile.TemporaryDirectory(prefix="heap-bench-") as kernels:
             for state in ("cold", "warm"):
-                environment = {**os.environ, "NUMBA_CACHE_DIR": kernels}
                 done = subprocess.run(
-                    command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment
+                    [sys.executable, str(HERE / "ours.py"), *arguments],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=TIMEOUT_S,
+                    env={**os.environ, "NUMBA_CACHE_DIR": kernels},
                 )
                 found = json.loads(done.stdout.splitlines()[-1])
-                seconds[state] = float(found["seconds"])
+                seconds[state] = round(float(found["seconds"]), 2)
                 if "rps" in found:
                     seconds[f"{state} requests/s"] = round(found["rps"])
         return seconds
@@ -342,9 +354,12 @@ def main() -> int:
     for failure in failures:
         print(failure)
     file = bench.snapshot(QUICK[0], next(iter(bench.nodes)))
-    for loaded_s in (0.0,) if options.quick else (0.0, 10.0, 30.0):
-        when = f" after {loaded_s:g} s of load" if loaded_s else ""
-        print(f"first analysis{when}: {json.dumps(bench.first_analysis(file, loaded_s))}", flush=True)
+    print(f"\nfirst analysis: {json.dumps(bench.first_analysis(file))}", flush=True)
+    for load_s, rate in () if options.quick else LOADS:
+        when = f"{load_s:g} s of load, {f'{rate} requests/s' if rate else 'flat out'}"
+        print(f"first analysis after {when}: {json.dumps(bench.first_analysis(file, (load_s, rate)))}", flush=True)
+    if not options.quick:
+        print(f"a leak explained: {json.dumps(bench.explained_leak())}", flush=True)
     return 1 if failures else 0
 
 

@@ -106,6 +106,7 @@ def run_leak_test(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_step: Callable[[str, float], None] | None = None,
+    on_growth: Callable[[], None] | None = None,
 ) -> LeakResult:
     """Run ``operation`` against ``app`` until it is clear whether memory grows with the work.
 
@@ -114,7 +115,8 @@ def run_leak_test(
     A text is a JavaScript expression, evaluated in the app; each evaluation is one unit.
     ``rounds`` is the least number of rounds, ``max_duration`` seconds or text.  ``quiet`` keeps other observers
     off the app while it settles.  ``on_step`` is told what begins ("round 7") and how long the whole test may last, in
-    seconds.
+    seconds; ``on_growth`` that memory has grown and the work pauses for some seconds, since the app rests or its
+    objects are counted: time to prepare what an explanation needs.
 
     An app that dies ends the test with a critical estimate; only an inspector that is lost while the app lives,
     and errors of the operation itself, are raised.
@@ -122,7 +124,7 @@ def run_leak_test(
     plan = _make_plan(app, unit, limit, rounds, max_rounds, max_duration, precise, kinds)
     if isinstance(operation, str):
         operation = repeat_in_app(app, operation)
-    return _Driver(app, operation, plan, counter, quiet, clock, sleep, on_step).run()
+    return _Driver(app, operation, plan, counter, quiet, clock, sleep, on_step, on_growth).run()
 
 
 def _make_plan(
@@ -173,6 +175,7 @@ class _Driver:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         on_step: Callable[[str, float], None] | None,
+        on_growth: Callable[[], None] | None,
     ) -> None:
         self._app = app
         self._operation = operation
@@ -182,6 +185,7 @@ class _Driver:
         self._clock = clock
         self._sleep = sleep
         self._on_step = on_step
+        self._on_growth = on_growth
         self._began = clock()
         self._pid = app.pid
         self._history = History()
@@ -195,6 +199,8 @@ class _Driver:
             if isinstance(step, Stop):
                 return self._result(step, self._look(step.estimates))
             self._tell(_step_name(step, self._history))
+            if isinstance(step, Rested) and self._history.rounds:
+                self._tell_of_growth()
             try:
                 self._carry_out(step)
             except AppError:
@@ -206,6 +212,10 @@ class _Driver:
     def _tell(self, step: str) -> None:
         if self._on_step is not None:
             self._on_step(step, self._plan.max_duration_s)
+
+    def _tell_of_growth(self) -> None:
+        if self._on_growth is not None:
+            self._on_growth()
 
     def _make_precise(self) -> None:
         """Switch the optimising compilers off in an app that was started without; what they made is outlived."""
@@ -302,6 +312,7 @@ class _Driver:
         if self._call_s() > _NAMING_BUDGET_S / _LOOKS:
             return []  # the leak has slowed the app down so much that three more calls would take too long
         self._tell("counting objects")
+        self._tell_of_growth()
         # Enough work that one object in fifty units shows, not so much that naming takes longer than finding.
         repeat = max(1, min(self._history.last_repeat, 4))
         looks: list[Look] = []

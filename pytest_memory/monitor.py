@@ -426,6 +426,7 @@ class MemoryMonitor:
                 quiet=sampler.quiet,
                 clock=lambda: sampler.now_s,
                 on_step=self._stages.tell,
+                on_growth=self._prepare_explaining,
                 **options,
             )
             self._phases.append(Phase(name="leak test", start_s=began, end_s=sampler.now_s))
@@ -440,6 +441,12 @@ class MemoryMonitor:
             yield
         finally:
             self._leak_loads.append(range(first, len(self._load_results)))
+
+    def _prepare_explaining(self) -> None:
+        if self._explains:
+            from pytest_memory.heap import warm_kernels
+
+            warm_kernels()  # a cold machine compiles while the work pauses
 
     def _explain(self, operation: Callable[[], Any], result: LeakResult) -> LeakResult:
         """After a leak was found: which class grows, and who holds it."""

@@ -3,7 +3,9 @@
 usage: python ours.py FILE [ANSWERS.json [IDS.json]]
        python ours.py --compare BEFORE AFTER
        python ours.py --first FILE                (seconds with everything a first analysis loads and compiles)
-       python ours.py --first FILE NODE SECONDS   (the same, after an app on that Node was loaded for so long)
+       python ours.py --first FILE NODE SECONDS RATE   (the same, after an app on that Node was loaded for so long;
+                                                        requests/s, 0 for as many as it answers)
+       python ours.py --explain NODE              (seconds that explaining a leak takes, at the end of its test)
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def first_analysis(file: str) -> float:
     return time.perf_counter() - started
 
 
-def first_analysis_after_load(file: str, node: str, seconds: float) -> dict[str, Any]:
+def first_analysis_after_load(file: str, node: str, seconds: float, rate: float) -> dict[str, Any]:
     """As the fixture does it: kernels are compiled beside, from when the app is there."""
     from pytest_memory import AppSpec, LoadGenerator, NodeApp
     from pytest_memory.heap import stop_warming, warm_kernels
@@ -136,7 +138,7 @@ def first_analysis_after_load(file: str, node: str, seconds: float) -> dict[str,
     try:
         with NodeApp.start(AppSpec(command=str(script), node=node)) as app, LoadGenerator(app.url) as generator:
             warm_kernels()
-            done = generator.run("/", duration=seconds, concurrency=10)
+            done = generator.run("/", duration=seconds, concurrency=10, rate=rate or None)
         if done.stats.errors:
             raise SystemExit(f"{done.stats.errors} of {done.stats.requests} requests failed")
         return {"seconds": first_analysis(file), "rps": done.rps}
@@ -144,14 +146,38 @@ def first_analysis_after_load(file: str, node: str, seconds: float) -> dict[str,
         stop_warming()
 
 
+def explain_a_leak(node: str) -> dict[str, Any]:
+    from pytest_memory import AppSpec, LoadGenerator, MemoryMonitor, NodeApp
+    from pytest_memory.heap import stop_warming
+
+    script = Path(__file__).with_name("keeps.js")
+    try:
+        with NodeApp.start(AppSpec(command=str(script), node=node)) as app, LoadGenerator(app.url) as generator:
+            monitor = MemoryMonitor(app, explain=True)
+            monitor.start()
+            result = monitor.leak_test(lambda: generator.run("/", requests=500))
+            monitor.stop()
+    finally:
+        stop_warming()
+    if "Kept" not in [delta.name for delta in result.class_deltas]:
+        raise SystemExit(f"the leak was not explained: {result.estimates}")
+    (explaining,) = [phase for phase in monitor.phases if phase.name == "explain"]
+    return {"seconds": explaining.end_s - explaining.start_s}
+
+
 def main(arguments: list[str]) -> None:
+    if arguments[0] == "--explain":
+        print(json.dumps(explain_a_leak(arguments[1])))
+        return
     if arguments[0] == "--compare":
         print(json.dumps(compare(*arguments[1:])))
         return
     if arguments[0] == "--first":
         file, *load = arguments[1:]
-        found = first_analysis_after_load(file, load[0], float(load[1])) if load else {"seconds": first_analysis(file)}
-        print(json.dumps(found))
+        if load:
+            print(json.dumps(first_analysis_after_load(file, load[0], *map(float, load[1:]))))
+        else:
+            print(json.dumps({"seconds": first_analysis(file)}))
         return
     snapshot, summary = analyse(arguments[0])
     print(json.dumps(summary))

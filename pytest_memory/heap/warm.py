@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 
 PATIENCE_S = 10.0
 """Left alone, the process beside needs less than this.  Where it does not, others use the machine: what it has not
@@ -57,15 +58,16 @@ def compile_kernels() -> None:
     """
     if _are_loaded() or _has_warmed():
         return
-    from pytest_memory.heap import jit
-
     helper = None
     try:
+        if _looks_cold():  # the compiler takes a second to load: both processes load it at the same time
+            helper = _help()
+        from pytest_memory.heap import jit
+
         for name in _HERE:
             import_module(f"pytest_memory.heap.{name}")  # compiles
             if jit.compiled and helper is None:
-                with contextlib.suppress(OSError):
-                    helper = _start(_SECOND_HALF)
+                helper = _help()
         if helper is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 helper.wait(_HELPER_TIMEOUT_S)
@@ -73,6 +75,24 @@ def compile_kernels() -> None:
         if helper is not None:
             helper.kill()  # nothing happens to one that has ended
             helper.wait()
+
+
+def _help() -> subprocess.Popen[bytes] | None:
+    with contextlib.suppress(OSError):
+        return _start(_SECOND_HALF)
+    return None
+
+
+def _looks_cold() -> bool:
+    """Whether the cache is known, without loading the compiler, to lack what the process beside is to compile.
+
+    numba keeps an index (.nbi) for each kernel, in NUMBA_CACHE_DIR or beside the module.  Elsewhere, or where an index
+    is there and out of date, the first kernel tells."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    directory = Path(chosen) if chosen else Path(__file__).parent
+    index = f"{_BESIDE[-1]}.*.py{sys.version_info.major}{sys.version_info.minor}.nbi"
+    folder = f"{Path(__file__).parent.name}_*" if chosen else "__pycache__"
+    return (bool(chosen) or os.access(directory, os.W_OK)) and not any(directory.glob(f"{folder}/{index}"))
 
 
 def _are_loaded() -> bool:

@@ -249,7 +249,16 @@ def test_the_limit_must_be_in_the_unit_of_the_test(app: NodeApp) -> None:
 
 @pytest.mark.slow
 def test_a_leak_is_found_and_what_leaks_is_named(app: NodeApp, load: LoadGenerator) -> None:
-    result = run(app, lambda: load.run("/keep", requests=500))
+    steps: list[str] = []
+    result = run(
+        app,
+        lambda: load.run("/keep", requests=500),
+        on_step=lambda step, _longest_s: steps.append(step),
+        on_growth=lambda: steps.append("growth"),
+    )
+    pauses = [at for at, step in enumerate(steps) if step.startswith(("rest", "counting"))]
+    assert pauses, "it is called after a rest, and counted"
+    assert [at for at, step in enumerate(steps) if step == "growth"] == [at + 1 for at in pauses]
     assert result.outcome == "critical"
     assert [estimate.kind for estimate in result.estimates if estimate.outcome == "critical"] == ["heap"]
     assert "Kept" in [delta.name for delta in result.class_deltas]

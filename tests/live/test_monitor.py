@@ -13,6 +13,7 @@ from support.apps import wait_until
 from pytest_memory import AppSpec, MemoryMonitor, NodeApp
 from pytest_memory.errors import ConfigError, MonitorError
 from pytest_memory.heap.capture import Camera
+from pytest_memory.leakrun import LeakResult
 from pytest_memory.progress import Progress
 
 pytestmark = pytest.mark.node
@@ -292,6 +293,24 @@ def test_progress_tells_the_phase_and_the_heap_from_the_samples_that_are_taken_a
     for progress in seen:
         left_s = 60 - progress.elapsed_s if progress.phase.startswith("leak test") else None
         assert progress.remaining_s == (left_s and pytest.approx(left_s))
+
+
+@pytest.mark.parametrize("explain", [True, False])
+def test_kernels_are_compiled_while_the_work_pauses_for_growth(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, explain: bool
+) -> None:
+    """Only where a leak will be explained: a cold machine would else compile for seconds when it is found."""
+    warmed: list[str] = []
+
+    def grow(*_args: object, on_growth: Callable[[], None], **_options: object) -> LeakResult:
+        on_growth()
+        return LeakResult(estimates=())
+
+    monkeypatch.setattr("pytest_memory.heap.warm_kernels", lambda: warmed.append("started"))
+    monkeypatch.setattr("pytest_memory.leakrun.run_leak_test", grow)
+    with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, explain=explain) as monitor:
+        monitor.leak_test(lambda: None)
+    assert warmed == ["started"] * explain
 
 
 def test_collections_of_a_snapshot_are_not_the_apps(make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -146,3 +146,31 @@ def test_nothing_is_compiled_in_that_the_cache_does_not_know(module: str) -> Non
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_memory")
     ]
     assert set(imported) <= {"pytest_memory.heap.jit", "pytest_memory.heap.marks"}
+
+
+HASTE = """
+import gc, json
+import numba
+from pytest_memory.heap import jit
+
+seen = []
+
+def compiling(*_args, **_options):
+    seen.append([int(numba.config.OPT), gc.isenabled()])
+    raise TypeError("what a kernel may be wrong about")
+
+numba.jit, before = compiling, numba.config.OPT
+try:
+    jit.kernel("int64(int64)")(lambda value: value)
+except TypeError:
+    seen.append([numba.config.OPT == before, gc.isenabled()])
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize(("chosen", "level"), [({}, 2), ({"NUMBA_OPT": "max"}, 2), ({"NUMBA_OPT": "1"}, 1)])
+def test_haste_is_over_when_a_kernel_is_compiled(cache: Path, chosen: dict[str, str], level: int) -> None:
+    """numba's settings are those of everybody in the process; a lower level that was chosen stands."""
+    done = run(cache, HASTE, **chosen)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[level, False], [True, True]]

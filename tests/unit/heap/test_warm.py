@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.apps import is_gone, wait_until
 
+from pytest_memory.heap import warm
+
 SCRIPT = """
 import sys
 from pytest_memory.heap import HeapSnapshot, analysis
@@ -67,6 +69,7 @@ class Interrupt:
 
 sys.meta_path.insert(0, Interrupt())
 jit.compiled.append("as on a machine that has never compiled")
+warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
 warm._start = lambda _command: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
 try:
@@ -76,9 +79,50 @@ except KeyboardInterrupt:
 """
 
 
-def test_no_helper_outlives_an_interrupt() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("cold", [True, False], ids=["known to be cold", "found to be cold"])
+def test_no_helper_outlives_an_interrupt(cold: bool) -> None:
+    code = INTERRUPTED.replace("COLD", str(cold))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[-9]\n", done.stderr
+
+
+def _index(version: str, name: str = "spreading.spread_states") -> str:
+    return f"{name}_b8e89a86-88.py{version}.nbi"
+
+
+_THIS = f"{sys.version_info.major}{sys.version_info.minor}"
+
+
+@pytest.mark.parametrize(
+    ("file", "cold"),
+    [
+        (None, True),
+        (_index(_THIS), False),
+        (_index("27"), True),  # another Python's
+        (_index(_THIS, "canary.same"), True),  # as where a session ended while it compiled
+    ],
+)
+@pytest.mark.parametrize("chosen", [False, True], ids=["beside the module", "NUMBA_CACHE_DIR"])
+def test_a_cold_cache_is_known_before_the_compiler_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool, file: str | None, cold: bool
+) -> None:
+    module = tmp_path / "heap" / "warm.py"
+    directory = tmp_path / "cache" / "heap_3b1f" if chosen else module.parent / "__pycache__"
+    directory.mkdir(parents=True)
+    if file:
+        (directory / file).touch()
+    monkeypatch.setattr(warm, "__file__", str(module))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    if chosen:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    assert warm._looks_cold() == cold
+
+
+def test_where_nothing_may_be_written_the_first_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba looks for a directory of the user's then."""
+    monkeypatch.setattr(warm, "__file__", str(tmp_path / "missing" / "warm.py"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert not warm._looks_cold()
 
 
 HALF_FILLED = """
@@ -92,6 +136,7 @@ class Compiling:
 
 sys.meta_path.insert(0, Compiling())
 jit.compiled.clear()
+warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
 warm._start = lambda _command: helpers.append(start("pass")) or helpers[-1]
 warm.compile_kernels()
@@ -99,8 +144,10 @@ print(len(helpers))
 """
 
 
-def test_a_half_filled_cache_is_filled_by_two_processes() -> None:
-    done = subprocess.run([sys.executable, "-c", HALF_FILLED], capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize("cold", [True, False], ids=["known to be cold", "found to be cold"])
+def test_a_half_filled_cache_is_filled_by_two_processes(cold: bool) -> None:
+    code = HALF_FILLED.replace("COLD", str(cold))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout == "1\n", done.stderr
 
 
