@@ -1,12 +1,13 @@
 """Which objects of one snapshot are also in another: by V8's ids where these last, else by counts.  Floor 2.
 
 V8 gives every object an id that stays with it from snapshot to snapshot, as long as one inspector session lasts.
-Three things make an id worthless, and are looked for here:
+Four things make an id worthless, and are looked for here:
 
 - nodes of the embedder ("native") and of the snapshot itself ("synthetic") get new ids each time;
 - another process hands out the same small numbers, and in the same order while it runs the same code: whole heaps
   of two runs of one script agree in 96 % of their ids, in one session they agree in all;
-- one class of such a heap may be shifted although the others agree.
+- one class of such a heap may be shifted although the others agree;
+- a file that V8 did not write may give one id to several objects.
 
 Where ids are worthless, the counts of a class stand in: what it grew by is new, and the objects numbered last pass
 for the new ones.
@@ -33,6 +34,8 @@ _STRING_CLASSES = ("(string)", "(concatenated string)", "(sliced string)")
 """A string that becomes a property's name turns from one of these to another and stays itself."""
 _SAME_SHARE = 0.99
 """So many of the objects with one id in both snapshots must be of one class: else ids were handed out anew."""
+_SPARSE = 64
+"""Ids are dense unless someone made them up: so many times their number they do not reach."""
 _ABSENT = -1
 
 
@@ -58,7 +61,7 @@ def match(before: HeapGraph, after: HeapGraph, middle: HeapGraph | None = None) 
     is_string = _number_classes([first, *between, last])
     found = _Found(first, last, is_string)
     pairs = [found, *(_Found(*pair, is_string) for side in between for pair in ((first, side), (side, last)))]
-    by_id = all(pair.agrees() for pair in pairs)
+    by_id = all(side.tells_apart() for side in (first, *between, last)) and all(pair.agrees() for pair in pairs)
     counted = _renumbered(len(is_string)) if by_id else np.ones(len(is_string), np.bool_)
     for pair in pairs:
         counted |= pair.shifted()
@@ -89,6 +92,21 @@ class _Side:
         of_class = np.array([2 * numbers.setdefault(one.name, len(numbers)) for one in table.classes], np.int32)
         renumbered = np.array([name in _RENUMBERED_TYPES for name in types], np.int32)
         self.code = of_class[table.class_of] + renumbered[self.graph.snapshot.node_type]
+
+    @property
+    def lasts(self) -> Bools:
+        """By ordinal: nodes whose ids mean anything in another snapshot."""
+        lasts: Bools = self.code & 1 == 0
+        return lasts
+
+    def tells_apart(self) -> bool:
+        """Whether no two nodes whose ids last have the same one."""
+        ids = self.ids[self.lasts]
+        if not len(ids) or int(ids.max()) >= _SPARSE * len(ids):
+            return len(np.unique(ids)) == len(ids)
+        is_used = np.zeros(int(ids.max()) + 1, np.bool_)
+        is_used[ids] = True
+        return int(np.count_nonzero(is_used)) == len(ids)
 
     def counts(self, length: int) -> Int64s:
         if len(self._counts) != length:
@@ -146,18 +164,19 @@ class _Found:
 
 def _codes_of_same_ids(side: _Side, other: _Side) -> Int32s:
     """By one's nodes: the class number of the other's node of the same id, _ABSENT for none."""
-    top = int(max(side.ids.max(), other.ids.max()))
-    there: Int32s
-    if top < 64 * (len(side.ids) + len(other.ids)):  # ids are dense unless someone made them up
+    there = np.full(len(side.ids), _ABSENT, np.int32)
+    wanted, ids, codes = side.ids[side.lasts], other.ids[other.lasts], other.code[other.lasts]
+    if not len(wanted) or not len(ids):
+        return there
+    top = int(max(wanted.max(), ids.max()))
+    if top < _SPARSE * (len(wanted) + len(ids)):
         by_id = np.full(top + 1, _ABSENT, np.int32)
-        by_id[other.ids] = other.code
-        there = by_id[side.ids]
+        by_id[ids] = codes
+        there[side.lasts] = by_id[wanted]
     else:
-        ids, ords = other.graph.ord_by_id
-        at = np.minimum(np.searchsorted(ids, side.ids), len(ids) - 1)
-        there = np.where(ids[at] == side.ids, other.code[ords[at]], _ABSENT).astype(np.int32)
-    # Ids of renumbered nodes mean nothing: theirs have odd numbers, and _ABSENT stays what it is.
-    there[((there | side.code) & 1).astype(np.bool_)] = _ABSENT
+        order = np.argsort(ids)
+        at = order[np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)]
+        there[side.lasts] = np.where(ids[at] == wanted, codes[at], _ABSENT)
     return there
 
 

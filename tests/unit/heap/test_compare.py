@@ -51,6 +51,41 @@ def test_as_many_gone_as_came_is_not_unchanged() -> None:
     assert (delta.count_delta, delta.size_delta_bytes, delta.new, delta.deleted) == (0, 0, 2, 2)
 
 
+@pytest.mark.parametrize("shared_id", [11, 85_219_430_459_517_971], ids=["dense", "sparse"])
+@pytest.mark.parametrize("names", [["Session"] * 3, ["Session", "Basket", "Session"]], ids=["one class", "two classes"])
+def test_an_id_that_several_objects_have_tells_nothing(names: list[str], shared_id: int) -> None:
+    """V8 writes no such file: an object is then neither new nor gone for having another's id."""
+
+    def heap(names: list[str]) -> HeapGraph:
+        builder = SnapshotBuilder()
+        app = builder.node("object", "global", size=100, node_id=3)
+        builder.edge(builder.root, "shortcut", 1, app)
+        for name in names:
+            builder.edge(app, "property", "one", builder.node("object", name, size=20, node_id=shared_id))
+        return build_graph(parse_snapshot(builder.to_bytes()))
+
+    same = Comparison(heap(names), heap(names))
+    assert not same.by_id
+    assert (same.new().count, same.deleted().count, same.kept().count) == (0, 0, 4)
+    grown = Comparison(heap(names[:1]), heap(names))
+    assert (grown.new().count, grown.kept().count) == (2, 2)
+    assert Comparison(heap(names), heap(names[:1])).deleted().count == 2
+
+
+@pytest.mark.parametrize("shared_id", [11, 85_219_430_459_517_971], ids=["dense", "sparse"])
+@pytest.mark.parametrize("kinds", [("object", "native"), ("native", "object")], ids=["before it", "behind it"])
+def test_an_object_stays_itself_beside_one_whose_id_does_not_last(kinds: tuple[str, str], shared_id: int) -> None:
+    builder = SnapshotBuilder()
+    app = builder.node("object", "global", size=100, node_id=3)
+    builder.edge(builder.root, "shortcut", 1, app)
+    for kind in kinds:
+        builder.edge(app, "property", "one", builder.node(kind, kind, size=20, node_id=shared_id))
+    heap = build_graph(parse_snapshot(builder.to_bytes()))
+    comparison = Comparison(heap, heap)
+    assert comparison.by_id
+    assert (comparison.new().count, comparison.deleted().count, comparison.kept().count) == (0, 0, 3)
+
+
 @pytest.mark.parametrize(
     ("pattern", "count"),
     [
