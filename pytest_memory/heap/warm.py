@@ -92,7 +92,8 @@ def _looks_cold() -> bool:
     directory = Path(chosen) if chosen else Path(__file__).parent
     index = f"{_BESIDE[-1]}.*.py{sys.version_info.major}{sys.version_info.minor}.nbi"
     folder = f"{Path(__file__).parent.name}_*" if chosen else "__pycache__"
-    return (bool(chosen) or os.access(directory, os.W_OK)) and not any(directory.glob(f"{folder}/{index}"))
+    is_kept = os.access(directory, os.W_OK) or (bool(chosen) and not directory.exists())
+    return is_kept and not any(directory.glob(f"{folder}/{index}"))
 
 
 def _are_loaded() -> bool:

@@ -119,10 +119,20 @@ def test_a_cold_cache_is_known_before_the_compiler_is_loaded(
 
 
 def test_where_nothing_may_be_written_the_first_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """numba looks for a directory of the user's then."""
+    """numba looks for a directory of the user's then, or keeps nothing: a process beside would compile in vain."""
     monkeypatch.setattr(warm, "__file__", str(tmp_path / "missing" / "warm.py"))
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     assert not warm._looks_cold()
+    chosen = tmp_path / "file"
+    chosen.touch(0o400)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(chosen))
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everything
+    assert not warm._looks_cold()
+
+
+def test_a_directory_that_numba_will_make_is_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "new"))
+    assert warm._looks_cold()
 
 
 HALF_FILLED = """
