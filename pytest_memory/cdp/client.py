@@ -133,6 +133,8 @@ class InspectorClient(_Session):
 
     def __init__(self, connection: _Connection) -> None:
         super().__init__(connection, MAIN_SESSION)
+        self.tracing = threading.Lock()
+        """Held by whoever uses NodeTracing: a session has one trace."""
         self._workers_lock = threading.Lock()
         self._workers: dict[str, WorkerSession] | None = None
 

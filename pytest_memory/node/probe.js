@@ -2,9 +2,9 @@
 //
 // Every sampler that watches the isolate is a reader of its own (the fixture's, one the test made, a command beside
 // them): what one reads is not taken from the others, and while one of them settles the heap all are silent.  The probe
-// allocates everything it will ever need up front, so that being measured does not grow the heap: GC events go
-// into a ring of doubles, and a reading is a flat array of numbers.  `require` exists only while this expression
-// runs (includeCommandLineAPI), hence everything is captured here.
+// allocates everything it will ever need up front, so that being measured does not grow the heap: GC events, where V8 does
+// not trace them, go into a ring of doubles, and a reading is a flat array of numbers.  `require` exists only while this
+// expression runs (includeCommandLineAPI), hence everything is captured here.
 ((token) => {
   'use strict';
   const KEY = Symbol.for('pytest-memory.probe');
@@ -16,13 +16,13 @@
   const LONGEST_PAUSE_MS = 300_000; // a reader that was killed while it settled does not silence the others for ever
   const readers = new Map();
   const pauses = new Map(); // token -> when it paused
-  let watching = false;
+  let observing = false;
 
   const keep = (entries) => {
     for (const entry of entries) {
       const kind = entry.detail ? entry.detail.kind : entry.kind;
       for (const reader of readers.values()) {
-        if (!reader.listens) continue;
+        if (!reader.listens || !reader.observes) continue;
         if (reader.held === CAPACITY) { reader.dropped += 1; continue; }
         const at = reader.held * 3;
         reader.ring[at] = entry.startTime;
@@ -56,12 +56,13 @@
     for (const [who, since] of pauses) if (now - since > LONGEST_PAUSE_MS) pauses.delete(who);
     const listening = [...readers.values()].filter((reader) => reader.listens);
     const wanted = pauses.size === 0 && listening.length > 0;
-    if (watching && !wanted) {
+    const observes = wanted && listening.some((reader) => reader.observes);
+    if (observing && !observes) {
       keep(observer.takeRecords()); // what has not been delivered yet would be lost
       observer.disconnect();
     }
-    if (!watching && wanted) observer.observe({ entryTypes: ['gc'] });
-    watching = wanted;
+    if (!observing && observes) observer.observe({ entryTypes: ['gc'] });
+    observing = observes;
     for (const reader of readers.values()) {
       const measures = wanted && reader.listens;
       if (measures === reader.measures) continue;
@@ -90,15 +91,16 @@
   };
   const probe = {
     // A reader begins deaf: it hears from its first `resume` on.
+    // -> the origin of performance.now in ms of process.hrtime, the clock of traces.
     join(who) {
       if (!readers.has(who)) {
         readers.set(who, {
-          ring: new Float64Array(CAPACITY * 3), held: 0, dropped: 0, listens: false, measures: false, seen: 0, resumed: 0,
+          ring: null, held: 0, dropped: 0, listens: false, observes: false, measures: false, seen: 0, resumed: 0,
           older: monitorEventLoopDelay({ resolution: RESOLUTION_MS }),
           younger: monitorEventLoopDelay({ resolution: RESOLUTION_MS }),
         });
       }
-      return true;
+      return Number(process.hrtime.bigint()) / 1e6 - performance.now();
     },
     // -> a reading; null while another settles the heap, for a reading leaves garbage; undefined for a stranger.
     read(who, withHandles) {
@@ -124,16 +126,19 @@
         return take(reader, false);
       });
     },
-    resume(who, number) {
+    // Who has V8 trace its collections has nothing observed.
+    resume(who, number, observes) {
       const reader = readers.get(who);
       if (!reader) return;
+      if (observes && !reader.ring) reader.ring = new Float64Array(CAPACITY * 3);
       reader.listens = true;
+      reader.observes = observes;
       reader.resumed = Math.max(reader.resumed, number);
       pauses.delete(who);
       update();
     },
     remove(who) {
-      if (watching) keep(observer.takeRecords());
+      if (observing) keep(observer.takeRecords());
       const reader = readers.get(who);
       const last = reader && take(reader, false);
       pauses.delete(who);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future
 from typing import Any, cast
@@ -9,20 +10,28 @@ from typing import Any, cast
 import pytest
 
 from pytest_memory.cdp.client import InspectorClient
-from pytest_memory.sampler import Sampler, _Draft, _Watch
+from pytest_memory.errors import InspectorCommandError, InspectorTimeout
+from pytest_memory.sampler import Sampler
+from pytest_memory.watch import Draft, Watch
 
 
 class Inspector:
-    """Answers when told to."""
+    """Answers when told to, and does not trace."""
 
     closed = False
 
     def __init__(self) -> None:
         self.asked: list[Future[dict[str, Any]]] = []
         self.takes_probe = True
+        self.tracing = threading.Lock()
 
-    def evaluate(self, *args: object, **options: object) -> bool:
-        return self.takes_probe
+    def evaluate(self, *args: object, **options: object) -> float:
+        if not self.takes_probe:
+            raise InspectorTimeout("the app is blocked")
+        return 0.0
+
+    def call(self, method: str, *args: object, **options: object) -> dict[str, Any]:
+        raise InspectorCommandError(f"{method} was refused by Node")
 
     def submit(self, method: str, params: object = None) -> Future[dict[str, Any]]:
         self.asked.append(Future())
@@ -31,11 +40,11 @@ class Inspector:
 
 def test_a_late_answer_is_timed_by_its_arrival_not_by_when_it_is_looked_at() -> None:
     inspector = Inspector()
-    watch = _Watch(1, cast(InspectorClient, inspector), "me")
+    watch = Watch(1, cast(InspectorClient, inspector), "me")
     future = watch.request(full=False)
     assert future is not None
-    draft = _Draft()
-    watch.collect(draft, future, 0.0, sampler=cast(Any, None))
+    draft = Draft()
+    watch.collect(draft, future, 0.0, listener=cast(Any, None))
     assert draft.blocked
 
     # Its clock began now; the answer comes at once, and is collected a tick later.
@@ -46,7 +55,7 @@ def test_a_late_answer_is_timed_by_its_arrival_not_by_when_it_is_looked_at() -> 
 
 
 def test_who_is_woken_before_the_arrival_is_noted_takes_the_time_as_it_is() -> None:
-    watch = _Watch(1, cast(InspectorClient, Inspector()), "me")
+    watch = Watch(1, cast(InspectorClient, Inspector()), "me")
     assert watch.request(full=False) is not None
     before = time.monotonic()
     assert before - 0.1 <= watch._match_clocks(0.0) <= time.monotonic()
@@ -74,8 +83,8 @@ class Obedient(Inspector):
         return future
 
 
-def watch_of(sampler: Sampler, inspector: Inspector) -> _Watch:
-    watch = _Watch(1, cast(InspectorClient, inspector), "me")
+def watch_of(sampler: Sampler, inspector: Inspector) -> Watch:
+    watch = Watch(1, cast(InspectorClient, inspector), "me")
     sampler._begin_watching(watch)
     return watch
 
@@ -90,7 +99,7 @@ def test_what_the_pause_brings_came_before_whatever_the_apps_clock_says(at_ms: f
     assert before == 1
     future = watch.request(full=False)
     assert future is not None
-    watch.collect(_Draft(), future, 0.0, sampler)
+    watch.collect(Draft(), future, 0.0, sampler)
     assert [event.duration_s for event in sampler.gc_events[before:]] == [0.007]
 
 
@@ -100,7 +109,7 @@ def test_a_question_still_open_is_answered_before_the_pause() -> None:
     watch = watch_of(sampler, inspector)
     future = watch.request(full=False)
     assert future is not None
-    watch.collect(_Draft(), future, 0.0, sampler)  # the loop is blocked
+    watch.collect(Draft(), future, 0.0, sampler)  # the loop is blocked
     future.set_result(answer(1.0, 3.0, 1.0))
     watch.inspector = cast(InspectorClient, Obedient(answer(2.0, 5.0, 1.0)))
     with sampler.quiet():
@@ -147,7 +156,7 @@ def test_what_another_settles_is_a_sample_without_a_heap_not_the_end_of_the_prob
     watch = watch_of(sampler, Obedient({"result": {"type": "object", "subtype": "null", "value": None}}))
     future = watch.request(full=False)
     assert future is not None
-    draft = _Draft()
+    draft = Draft()
     watch.collect(draft, future, 0.0, sampler)
     assert watch.probed
     assert not draft.values
@@ -168,7 +177,7 @@ def test_a_reading_that_fails_once_is_asked_again_and_a_probe_that_is_gone_is_no
     watch = watch_of(sampler, Obedient(reply))
     future = watch.request(full=False)
     assert future is not None
-    watch.collect(_Draft(), future, 0.0, sampler)
+    watch.collect(Draft(), future, 0.0, sampler)
     assert watch.probed is probed
 
 
@@ -177,7 +186,7 @@ def test_a_process_that_ends_without_its_last_answer_leaves_its_collections_unkn
     watch = watch_of(sampler, Inspector())
     future = watch.request(full=False)
     assert future is not None
-    watch.collect(_Draft(), future, 0.0, sampler)
+    watch.collect(Draft(), future, 0.0, sampler)
     sampler._forget_others([])
     assert sampler.gc_dropped == 1
 
@@ -191,7 +200,7 @@ def test_who_did_not_take_the_probe_is_asked_again_later_and_until_then_collecti
     watch = watch_of(sampler, inspector)
     assert not sampler.gc_observed
     assert not watch.wants_probe(cast(InspectorClient, inspector))
-    monkeypatch.setattr("pytest_memory.sampler._REINSTALL_S", 0.0)
+    monkeypatch.setattr("pytest_memory.watch._REINSTALL_S", 0.0)
     assert watch.wants_probe(cast(InspectorClient, inspector))
 
 
@@ -201,7 +210,7 @@ def test_a_process_found_while_the_app_is_settled_is_not_watched_until_then() ->
     watch_of(sampler, found_before)
     assert found_before.verbs == ["resume"]
     with sampler.quiet():
-        sampler._begin_watching(_Watch(2, cast(InspectorClient, found_meanwhile), "me"))
+        sampler._begin_watching(Watch(2, cast(InspectorClient, found_meanwhile), "me"))
         assert found_meanwhile.verbs == []
     assert found_before.verbs == ["resume", "pause", "resume"]
     assert found_meanwhile.verbs == ["resume"]

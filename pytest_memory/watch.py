@@ -1,0 +1,307 @@
+"""One process under observation: what the system knows of it, what its probe answers, what its trace tells.  Floor 5.
+
+What it is: the questions to one process and the records made of its answers.  What it is not: the loop that asks them
+in time, which is `sampler`; nor what runs inside the app, which is `node/probe.js`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.errors import InspectorError
+from pytest_memory.gc_trace import GcTrace
+from pytest_memory.model import GcKind
+
+PROBE = "globalThis[Symbol.for('pytest-memory.probe')]"
+
+MAX_ANSWER_S = 1.0
+"""A reading that takes longer counts as a blocked event loop."""
+
+_GC_KINDS: dict[int, GcKind] = {
+    1: "scavenge",
+    2: "minor-mark-compact",
+    4: "mark-compact",
+    8: "incremental",
+    16: "weak-callbacks",
+}
+_INSTALL_TIMEOUT_S = 5.0
+_REINSTALL_S = 10.0  # how often what did not take the probe is asked again: each time may cost the finder seconds
+_READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
+
+
+@cache
+def probe_source() -> str:
+    return (Path(__file__).parent / "node" / "probe.js").read_text(encoding="utf-8")
+
+
+class Listener(Protocol):
+    """Who is told of collections: the sampler."""
+
+    gc_dropped: int
+
+    def add_gc_event(self, pid: int, kind: GcKind, at_s: float, duration_s: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Draft:
+    """A sample in the making."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    blocked: bool = False
+
+
+class Watch:
+    """One process under observation: its psutil handle, its probe, the offset between its clock and ours."""
+
+    def __init__(self, pid: int, inspector: InspectorClient | None, token: str) -> None:
+        self.pid = pid
+        self.inspector = inspector
+        self.probed = False
+        self._token = token
+        self._offset_s: float | None = None
+        self._best_round_trip_s = float("inf")
+        self._asked_at = 0.0
+        self._arrived_at = 0.0
+        self._open: list[Future[dict[str, Any]]] = []  # questions, and pauses, not answered yet
+        self._timed: Future[dict[str, Any]] | None = None
+        self._pauses = 0
+        self._trace: GcTrace | None = None
+        self._origin_ms = 0.0  # of performance.now, on the clock of process.hrtime
+        try:
+            self._process: psutil.Process | None = psutil.Process(pid)
+        except psutil.Error:
+            self._process = None
+        self._install()
+
+    def _install(self) -> None:
+        self._installed_at = time.monotonic()
+        if self.inspector is None or self.inspector.closed:
+            return
+        try:
+            origin_ms = self.inspector.evaluate(f"{probe_source()}('{self._token}')", timeout_s=_INSTALL_TIMEOUT_S)
+        except InspectorError:
+            return  # a blocked or dying app: samples then hold what the system knows
+        if not isinstance(origin_ms, (int, float)):
+            return  # not our probe
+        self.probed = True
+        self._origin_ms = origin_ms
+        self._trace = GcTrace.open(self.inspector, timeout_s=_INSTALL_TIMEOUT_S)
+
+    def wants_probe(self, inspector: InspectorClient) -> bool:
+        """Whether this process is to be asked for the first time, through a new connection, or once more."""
+        if inspector is not self.inspector:
+            return True
+        return not self.probed and time.monotonic() - self._installed_at >= _REINSTALL_S
+
+    @property
+    def is_deaf(self) -> bool:
+        """A Node process that did not take the probe, or would not be traced any more."""
+        is_lost = self._trace is not None and self._trace.lost
+        return self.inspector is not None and (is_lost or not self.probed)
+
+    @property
+    def traces(self) -> bool:
+        """Whether its collections are traced by V8, and not observed by the probe."""
+        return self._trace is not None
+
+    @property
+    def has_open_answers(self) -> bool:
+        return bool(self._open) or (self._trace is not None and self._trace.is_ending)
+
+    def resume_probe(self) -> None:
+        """Without waiting for the answer: commands of one connection are carried out in their order."""
+        observes = "false" if self.traces else "true"
+        self._submit(f"resume('{self._token}', {self._pauses}, {observes})")
+        if self._trace is not None:
+            self._trace.begin()
+
+    def pause_probe(self) -> None:
+        """Ask for the last reading before the pause; `take_open_answers` has it."""
+        self._pauses += 1
+        self._leave_open(self._submit(f"pause('{self._token}', {self._pauses})", await_promise=True))
+
+    def end_trace(self) -> None:
+        """`take_pauses` has what was noted until then."""
+        if self._trace is not None:
+            self._trace.end()
+
+    def await_turn(self) -> None:
+        self._leave_open(self._submit("turned()", await_promise=True))
+
+    def remove_probe(self, listener: Listener) -> None:
+        self._leave_open(self._submit(f"remove('{self._token}')"))
+        self.take_open_answers(listener, MAX_ANSWER_S)
+        self.end_trace()
+        self.take_pauses(listener, MAX_ANSWER_S)
+        self._close_trace()
+
+    def _close_trace(self) -> None:
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            trace.close()
+
+    def _leave_open(self, asked: Future[dict[str, Any]] | None) -> None:
+        if asked is not None:
+            self._open.append(asked)
+
+    def take_open_answers(self, listener: Listener, timeout_s: float) -> None:
+        """Keep the collections in answers that have not been looked at, waiting for them at most so long."""
+        deadline = time.monotonic() + timeout_s
+        for future in tuple(self._open):
+            self.collect(Draft(), future, max(0.0, deadline - time.monotonic()), listener)
+
+    def take_pauses(self, listener: Listener, timeout_s: float) -> None:
+        """Keep the collections that the trace has told, waiting at most so long for what it told at its end."""
+        if self._trace is None or self._offset_s is None:
+            return  # they are kept until it is known when they were
+        self._trace.wait(timeout_s)
+        for pause in self._trace.take():
+            at_s = self._offset_s + (pause.start_us / 1000 - self._origin_ms) / 1000
+            listener.add_gc_event(self.pid, pause.kind, at_s, pause.duration_us / 1e6)
+
+    def _submit(self, call: str, *, await_promise: bool = False) -> Future[dict[str, Any]] | None:
+        """Send a command to the probe; no waiting.  None when there is nobody to ask."""
+        inspector = self.inspector
+        if not self.probed or inspector is None or inspector.closed:
+            return None
+        command = {
+            "expression": f"{PROBE}?.{call}",
+            "awaitPromise": await_promise,
+            "returnByValue": True,
+            "silent": True,
+        }
+        try:
+            return inspector.submit("Runtime.evaluate", command)
+        except InspectorError:
+            return None  # it has ended since it was looked at
+
+    def read_system(self, full: bool) -> Draft | None:
+        """What the operating system knows, or None when the process is gone."""
+        if self._process is None:
+            return None
+        draft = Draft()
+        try:
+            with self._process.oneshot():
+                draft.values["rss_bytes"] = self._process.memory_info().rss
+                cpu = self._process.cpu_times()
+                draft.values["cpu_s"] = cpu.user + cpu.system
+                if full:
+                    draft.values["fds"] = self._process.num_fds()
+            if full:
+                self._read_shared(draft)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            return None
+        except psutil.AccessDenied:
+            pass  # another user's process: what could be read is kept
+        if draft.values.get("rss_bytes") == 0:
+            return None  # a zombie: the kernel has taken its memory back already
+        return draft
+
+    def _read_shared(self, draft: Draft) -> None:
+        """USS and PSS, where the system has them."""
+        try:
+            info = self._process.memory_full_info()  # type: ignore[union-attr]
+        except (psutil.AccessDenied, NotImplementedError):
+            return
+        draft.values["uss_bytes"] = info.uss
+        draft.values["pss_bytes"] = getattr(info, "pss", None)
+
+    def request(self, full: bool) -> Future[dict[str, Any]] | None:
+        """Send the question; no waiting.  While one is unanswered no other is asked."""
+        inspector = self.inspector
+        if not self.probed or inspector is None or inspector.closed:
+            return None
+        if self._open:
+            return self._open[0]  # asked while the loop was blocked; its answer holds the collections since then
+        if full:
+            # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
+            # each time, for it costs the app as much as the look itself.
+            with contextlib.suppress(InspectorError):
+                inspector.submit("Runtime.discardConsoleEntries")
+        self._asked_at = time.monotonic()
+        asked = self._submit(f"read('{self._token}', {'true' if full else 'false'})")
+        if full and self._trace is not None:
+            self._trace.flush()
+        if asked is not None:
+            self._timed = asked
+            asked.add_done_callback(self._note_arrival)
+        return asked
+
+    def _note_arrival(self, _answered: Future[dict[str, Any]]) -> None:
+        self._arrived_at = time.monotonic()
+
+    def collect(self, draft: Draft, future: Future[dict[str, Any]], timeout_s: float, listener: Listener) -> None:
+        """Wait for the answer and fill the draft; too late means the event loop is blocked."""
+        try:
+            answer = future.result(timeout_s)
+        except FutureTimeout:
+            draft.blocked = True
+            if future not in self._open:
+                self._open.append(future)
+            return
+        except InspectorError:
+            answer = {"exceptionDetails": None}
+        if future in self._open:
+            self._open.remove(future)
+        reading = answer.get("result", {}).get("value")
+        if isinstance(reading, list) and len(reading) >= _READING_FIELDS:
+            self._fill(draft, reading, listener, timed=future is self._timed)
+        elif "value" not in answer.get("result", {}) and "exceptionDetails" not in answer:
+            self.probed = False  # a restarted isolate: the probe is no more
+            self._close_trace()
+
+    def read_workers(self, draft: Draft, timeout_s: float) -> None:
+        """The sum of the heaps of the process's worker threads, where it has any."""
+        if not self.probed or self.inspector is None or self.inspector.closed:
+            return
+        deadline = time.monotonic() + timeout_s
+        try:
+            asked = [worker.submit("Runtime.getHeapUsage") for worker in self.inspector.workers(timeout_s=timeout_s)]
+            answers = [future.result(max(0.0, deadline - time.monotonic())) for future in asked]
+        except (FutureTimeout, InspectorError):
+            return  # a busy or ending worker: the next full sample asks again
+        if answers:
+            draft.values["worker_heap_used_bytes"] = sum(int(answer["usedSize"]) for answer in answers)
+
+    def _fill(self, draft: Draft, reading: list[float], listener: Listener, *, timed: bool) -> None:
+        now_ms, used, total, external, buffers, delay_ms, handles, dropped = reading[:_READING_FIELDS]
+        draft.values.update(
+            heap_used_bytes=int(used),
+            heap_total_bytes=int(total),
+            external_bytes=int(external),
+            array_buffers_bytes=int(buffers),
+            loop_delay_s=delay_ms / 1000 if delay_ms >= 0 else None,
+            handles=int(handles) if handles >= 0 else None,
+        )
+        listener.gc_dropped += int(dropped)
+        offset_s = self._match_clocks(now_ms) if timed or self._offset_s is None else self._offset_s
+        events = reading[_READING_FIELDS:]
+        for at in range(0, len(events) - 2, 3):
+            start_ms, duration_ms, kind = events[at : at + 3]
+            known = _GC_KINDS.get(int(kind))
+            if known is not None:
+                listener.add_gc_event(self.pid, known, offset_s + start_ms / 1000, duration_ms / 1000)
+
+    def _match_clocks(self, now_ms: float) -> float:
+        """The app's clock origin on our clock, from the fastest round trip seen so far.
+
+        A late answer is looked at long after it has arrived.  Counted from then, the app's collections would be moved
+        into our own settling and be taken for ours."""
+        arrived = self._arrived_at
+        if arrived < self._asked_at:
+            arrived = time.monotonic()  # whoever waits is woken before the arrival is noted
+        round_trip_s = arrived - self._asked_at
+        if self._offset_s is None or round_trip_s < self._best_round_trip_s:
+            self._best_round_trip_s = round_trip_s
+            self._offset_s = (self._asked_at + arrived) / 2 - now_ms / 1000
+        return self._offset_s

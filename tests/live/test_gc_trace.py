@@ -1,0 +1,169 @@
+"""V8's own trace of collections on a real Node, beside what Node's observer tells of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from support.apps import wait_until
+
+from pytest_memory import AppSpec, NodeApp
+from pytest_memory.cdp.client import InspectorClient
+from pytest_memory.cdp.trace import Pause
+from pytest_memory.gc_trace import GcTrace
+from pytest_memory.model import GcEvent
+from pytest_memory.sampler import Sampler
+
+pytestmark = pytest.mark.node
+
+MakeSpec = Callable[..., AppSpec]
+CHURN = """(async () => {
+  const kept = [];
+  for (let round = 0; round < 40; round += 1) {
+    for (let i = 0; i < 30000; i += 1) { const made = { i, list: [i] }; if (i % 10 === 0) kept.push(made); }
+    await new Promise((done) => setTimeout(done, 2));
+  }
+  gc(); gc({ type: 'minor' });
+  return kept.length;
+})()"""
+OBSERVED = ("scavenge", "mark-compact")  # the beginning of incremental marking is not in every V8's trace
+
+
+def watching(app: NodeApp, interval_s: float = 0.1) -> Sampler:
+    sampler = Sampler(app, interval_s=interval_s)
+    sampler.start()
+    return sampler
+
+
+def of_kind(events: Sequence[GcEvent], kind: str) -> list[GcEvent]:
+    return [event for event in events if event.kind == kind]
+
+
+@pytest.mark.parametrize("spec", ["grower.js", "two-workers.js"])
+def test_it_tells_the_collections_that_nodes_observer_tells(make_spec: MakeSpec, spec: str) -> None:
+    """Two samplers of one app: the first traces, and as a session has one trace, the second observes."""
+    with NodeApp.start(make_spec(spec, node_options="--expose-gc")) as app:
+        tracing, observing = watching(app), watching(app)
+        try:
+            assert [watch.traces for watch in tracing._watches.values()] == [True]
+            assert [watch.traces for watch in observing._watches.values()] == [False]
+            apart_s = tracing._started_at - observing._started_at
+            began_s = tracing.now_s  # the second began after the first
+            app.inspector.evaluate(CHURN, await_promise=True)
+        finally:
+            observing.stop()
+            tracing.stop()
+    for kind in OBSERVED:
+        traced = [event for event in of_kind(tracing.gc_events, kind) if event.t_s >= began_s]
+        observed = [event for event in of_kind(observing.gc_events, kind) if event.t_s >= began_s + apart_s]
+        assert len(observed) >= 1
+        assert len(traced) == len(observed), Counter(event.kind for event in tracing.gc_events)
+        for mine, theirs in zip(traced, observed):
+            assert mine.duration_s == pytest.approx(theirs.duration_s, abs=0.002)
+            assert mine.t_s + apart_s == pytest.approx(theirs.t_s, abs=0.1)
+    assert tracing.gc_observed
+    assert observing.gc_observed
+
+
+def test_collections_are_told_while_the_app_is_watched(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        sampler = watching(app)
+        try:
+            for count in range(1, 4):
+                app.evaluate("gc(); 0")
+                assert wait_until(lambda count=count: len(of_kind(sampler.gc_events, "mark-compact")) == count)
+        finally:
+            sampler.stop()
+
+
+def test_what_somebody_else_forces_through_the_inspector_is_not_the_apps(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        sampler = watching(app)
+        try:
+            with InspectorClient.connect(app.inspector.url) as other:
+                other.call("HeapProfiler.collectGarbage")
+                other.evaluate("gc(); 0")
+                other.call("HeapProfiler.takeHeapSnapshot", timeout_s=30.0)
+        finally:
+            sampler.stop()
+    assert len(of_kind(sampler.gc_events, "mark-compact")) == 1
+
+
+def test_a_session_is_traced_by_one_and_is_free_again_when_closed(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        inspector = app.inspector
+        first = GcTrace.open(inspector, timeout_s=5.0)
+        assert first is not None
+        assert GcTrace.open(inspector, timeout_s=5.0) is None
+        first.close()
+        second = GcTrace.open(inspector, timeout_s=5.0)
+        assert second is not None
+        second.begin()
+        app.evaluate("gc(); 0")
+        second.end()
+        assert second.wait(5.0)
+        assert [pause.kind for pause in second.take()] == ["mark-compact"]
+        second.close()
+
+
+def test_a_trace_of_somebody_elses_goes_on_and_a_session_in_use_is_observed(make_spec: MakeSpec) -> None:
+    """A debugger that records performance through its own session is not disturbed; through ours it comes first."""
+    config = {"traceConfig": {"includedCategories": ["v8"]}}
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        told: list[object] = []
+        ours: list[object] = []
+        with InspectorClient.connect(app.inspector.url) as other:
+            other.on("NodeTracing.dataCollected", lambda params: told.extend(params["value"]))
+            other.call("NodeTracing.start", config)
+            app.inspector.on("NodeTracing.dataCollected", lambda params: ours.extend(params["value"]))
+            app.inspector.call("NodeTracing.start", config)
+            sampler = watching(app)
+            assert [watch.traces for watch in sampler._watches.values()] == [False]
+            app.evaluate("gc(); 0")
+            sampler.stop()
+            for client in (other, app.inspector):
+                client.call("NodeTracing.stop")
+                client.call("Runtime.getHeapUsage")
+    assert len(of_kind(sampler.gc_events, "mark-compact")) == 1
+    for events in (told, ours):
+        assert [event for event in events if isinstance(event, dict) and event["name"] == "MajorGC"]
+
+
+def test_next_to_nothing_is_lost_between_an_end_and_the_next_beginning(make_spec: MakeSpec) -> None:
+    """Hundreds of flushes beside an app that collects all the time, some 15,000 times a second: each may lose what
+    happens between two commands that are carried out one after the other."""
+    work = "setInterval(() => { for (let i = 0; i < 20; i += 1) { gc({ type: 'minor' }); made += 1; } }, 0)"
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        trace = GcTrace.open(app.inspector, timeout_s=5.0)
+        assert trace is not None
+        trace.begin()
+        app.evaluate(f"globalThis.made = 0; globalThis.run = {work}; 0")
+        pauses: list[Pause] = []
+        flushes = 0
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            trace.flush()
+            flushes += 1
+            pauses.extend(trace.take())
+            time.sleep(0.005)
+        app.evaluate("clearInterval(run); 0")
+        made = app.evaluate("new Promise((done) => setTimeout(() => done(made), 20))", await_promise=True)
+        trace.end()
+        assert trace.wait(5.0)
+        pauses.extend(trace.take())
+        trace.close()
+    missing = made - sum(pause.kind == "scavenge" for pause in pauses)
+    assert made > 20 * flushes
+    assert 0 <= missing <= 4 * flushes
+
+
+def test_an_app_that_ends_while_it_is_traced_ends_as_it_would(make_spec: MakeSpec) -> None:
+    with NodeApp.start(make_spec("grower.js")) as app:
+        sampler = watching(app)
+        began = time.monotonic()
+        app.evaluate("setTimeout(() => process.exit(7), 20); 0")
+        assert wait_until(lambda: app.exit_status == 7)
+        assert time.monotonic() - began < 5
+        sampler.stop()
