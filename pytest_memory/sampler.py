@@ -65,11 +65,13 @@ class Sampler:
         app: SampledApp,
         *,
         interval_s: float = 1.0,
+        full_interval_s: float = FULL_SAMPLE_EVERY_S,
         on_sample: Callable[[Sample], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._interval_s = interval_s
+        self._full_interval_s = full_interval_s
         self.on_sample = on_sample
         self._clock = clock
         self._watches: dict[int, Watch] = {}
@@ -199,7 +201,7 @@ class Sampler:
 
     def _tick(self, scheduled_s: float) -> None:
         t_s = self.now_s
-        full = t_s - self._full_at >= FULL_SAMPLE_EVERY_S or self._interval_s >= FULL_SAMPLE_EVERY_S
+        full = t_s - self._full_at >= self._full_interval_s or self._interval_s >= self._full_interval_s
         if full:
             self._full_at = t_s
         watches = tuple(self._watches.values())
