@@ -71,7 +71,7 @@ def delta_table(rows: Sequence[ClassDelta]) -> str:
 def comparison_table(comparison: Comparison, *, limit: int = 20) -> str:
     check_not_negative(limit, "limit")
     deltas = comparison.class_deltas()
-    lines = [delta_table(deltas[:limit])]
+    lines = [delta_table(deltas[:limit]) if deltas else "no class differs in its objects or their size"]
     if len(deltas) > limit:
         lines.append(f"… {len(deltas) - limit:,} more classes changed")
     if not comparison.by_id:

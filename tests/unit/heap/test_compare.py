@@ -300,6 +300,11 @@ def test_the_table_prints_well() -> None:
     )
 
 
+def test_of_two_heaps_that_do_not_differ_the_table_says_so() -> None:
+    comparison = Comparison(heap_of(sessions(11, 13)), heap_of(sessions(11, 13)))
+    assert comparison_table(comparison) == "no class differs in its objects or their size"
+
+
 ids = st.sets(st.integers(0, 40).map(lambda n: 11 + 2 * n))
 
 
