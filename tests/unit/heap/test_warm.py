@@ -71,7 +71,7 @@ sys.meta_path.insert(0, Interrupt())
 jit.compiled.append("as on a machine that has never compiled")
 warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
-warm._start = lambda _command: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
+warm._start = lambda _command, **_streams: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
 try:
     warm.compile_kernels()
 except KeyboardInterrupt:
@@ -86,7 +86,7 @@ def test_no_helper_outlives_an_interrupt(cold: bool) -> None:
     assert done.stdout == "[-9]\n", done.stderr
 
 
-def _index(version: str, name: str = "spreading.spread_states") -> str:
+def _index(version: str, name: str = "ephemerons._find_entries") -> str:
     return f"{name}_b8e89a86-88.py{version}.nbi"
 
 
@@ -141,14 +141,14 @@ from pytest_memory.heap import canary, jit, warm
 
 class Compiling:
     def find_spec(self, name, path, target=None):
-        if name == "pytest_memory.heap.bytescan":
+        if name == "pytest_memory.heap.kernels":
             jit.compiled.append("as where a session ended while it compiled: the canary is in the cache, the rest not")
 
 sys.meta_path.insert(0, Compiling())
 jit.compiled.clear()
 warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
-warm._start = lambda _command: helpers.append(start("pass")) or helpers[-1]
+warm._start = lambda _command, **_streams: helpers.append(start("pass")) or helpers[-1]
 warm.compile_kernels()
 print(len(helpers))
 """
@@ -165,7 +165,7 @@ LOADED = """
 import pytest_memory.heap.kernels_ready
 from pytest_memory.heap import stop_warming, warm, warm_kernels
 
-warm._start = lambda _command: print("started")
+warm._start = lambda _command, **_streams: print("started")
 print(warm_kernels())
 warm.compile_kernels()
 """
@@ -210,7 +210,11 @@ STARVED = """
 from pytest_memory.heap import canary, jit, warm
 
 start = warm._start
-warm._start = lambda command: start("import time; time.sleep(600)" if command is warm._COMMAND else command)
+
+def starved(command, **streams):
+    return start("import time; time.sleep(600)" if command is warm._COMMAND else command, **streams)
+
+warm._start = starved
 warm.PATIENCE_S = 0.2
 warm.warm_kernels()
 process = warm._started
