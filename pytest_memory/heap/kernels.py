@@ -15,6 +15,8 @@ walk, root 0: there a node's dominator, its parent and most of its neighbours li
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,8 @@ from pytest_memory.heap.marks import RETAINS, STRONG, UNSEEN
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Flags = NDArray[np.uint8]
+
+_AT_ONCE = 1 << 16
 
 
 # --- depth-first numbering ------------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ def number_depth_first(
     rest, ``order[reached:]``, are cliques nobody retains, and their edges count for nothing.
     Scratch: ``cursor`` and ``late`` (n).
 
-    Python around three kernels: as one, with its pieces inlined, it takes three times as long to compile.
+    Python around kernels: as one, with its pieces inlined, it takes three times as long to compile.
     """
     state[:, 0] = UNSEEN
     state[:, 1] = 0
@@ -72,9 +76,7 @@ def number_depth_first(
     _walk(*graph, from_root, False, protected, *numbering, counts)
     _protect_late(*graph, protected, state, late, counts)
     if counts[0] < order.shape[0]:
-        _mark_retained(*graph, protected, state, late)
-        orphans = np.flatnonzero((state[:, 0] == UNSEEN) & (late == 0)).astype(np.int32)
-        _walk(*graph, orphans, False, protected, *numbering, counts)
+        _walk(*graph, _find_orphans(*graph, protected, state), False, protected, *numbering, counts)
     reached = int(counts[0])
     if reached < order.shape[0]:
         cliques = np.flatnonzero(state[:, 0] == UNSEEN)
@@ -187,20 +189,25 @@ def _protect_late(
     counts[1] = 0
 
 
-@kernel(f"void({_GRAPH}, uint8[::1], int32[:, ::1], int32[::1])")
-def _mark_retained(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags, state: Int32s, retained: Int32s
-) -> None:
-    """Mark the unseen nodes that another unseen node retains: those are no orphans."""
-    retained[:] = 0
-    for node in range(retained.shape[0]):
-        if state[node, 0] != UNSEEN:
-            continue
-        outside = protected[node] == 0
-        for edge in range(first_edge[node], first_edge[node + 1]):
-            target = edge_to[edge]
-            if edge_flags[edge] & RETAINS and target != node and not (outside and protected[target]):
-                retained[target] = 1
+def _find_orphans(first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags, state: Int32s) -> Int32s:
+    """The unseen nodes that no other unseen node retains.  A handful in a whole heap: no kernel of its own."""
+    unseen = np.flatnonzero(state[:, 0] == UNSEEN).astype(np.int32)
+    retained = np.zeros(state.shape[0], np.bool_)
+    for at in range(0, len(unseen), _AT_ONCE):
+        source, edges = edges_of(first_edge, unseen[at : at + _AT_ONCE])
+        target = edge_to[edges]
+        counts = (edge_flags[edges] & RETAINS != 0) & (target != source)
+        counts &= (protected[source] != 0) | (protected[target] == 0)
+        retained[target[counts]] = True
+    return unseen[~retained[unseen]]
+
+
+def edges_of(first_edge: Int32s, nodes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.integer[Any]], Int64s]:
+    """All edges of some nodes: whose each is, and its ord."""
+    first = first_edge[nodes].astype(np.int64)
+    lengths = first_edge[nodes + 1] - first
+    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(nodes, lengths), np.repeat(first, lengths) + offsets
 
 
 @kernel("void(int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])")
