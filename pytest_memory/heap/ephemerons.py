@@ -34,24 +34,23 @@ def _find_entries(
         length = lengths[string]
         first = starts[string]
         last = first + length - 1
-        if length < 60 or text[last] != 41 or np.uint8(text[first] - 48) > 9:
+        if length < 60 or text[last] != 41:
             continue
-        at = first
-        while np.uint8(text[at] - 48) <= 9:
-            at += 1
-        rest = at
+        rest = first
+        while text[rest] ^ 48 <= 9:  # a digit, and only a digit
+            rest += 1
         same = True
         for offset in range(beginning.shape[0]):
             same = same and text[rest + offset] == beginning[offset]
         at = last - 1
-        table = np.int64(0)
-        scale = np.int64(1)
-        while np.uint8(text[at] - 48) <= 9 and scale < 10**17:
-            table += scale * np.int64(text[at] - 48)
+        table = 0
+        scale = 1
+        while text[at] ^ 48 <= 9 and scale < 10**17:
+            table += scale * (text[at] ^ 48)
             scale *= 10
             at -= 1
         at -= middle.shape[0] - 1
-        if not same or at < rest:
+        if rest == first or not same or at < rest:
             continue
         for offset in range(middle.shape[0]):
             same = same and text[at + offset] == middle[offset]

@@ -382,7 +382,12 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes, 
     fill(chunks.popleft, front, 1)
     if not helper.cancel():
         helper.result()
-    kernels.dominators(parent, first_retainer, retainer, state, cursor, dominator, _STEPS_PER_NODE * count)
+    steps = _STEPS_PER_NODE * count
+    found = kernels.find_dominators(parent, first_retainer, retainer, state, cursor, dominator, steps)
+    if found < count:
+        from pytest_memory.heap import jumps
+
+        jumps.finish_dominators(parent, state, dominator, found)
     return Walk(order, dominator, hung, state)
 
 
