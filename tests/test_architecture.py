@@ -88,6 +88,8 @@ FLOORS = {
     "pytest_memory.heap.marks": 0,
     "pytest_memory.heap.tallies": 1,
     "pytest_memory.heap.spreading": 1,
+    "pytest_memory.heap.jumps": 1,
+    "pytest_memory.heap.nesting": 1,
     "pytest_memory.heap.kernels_ready": 1,
     "pytest_memory.heap.sources": 4,
     "pytest_memory.heap.bytescan": 1,

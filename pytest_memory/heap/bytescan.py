@@ -1,4 +1,4 @@
-"""Reading JSON's bytes at memory speed: runs of integers, string tables, whole values to step over.  Floor 1.
+"""Reading JSON's bytes at memory speed: runs of integers, string tables.  Floor 1.
 
 Knows nothing of V8.  Every scanner takes the bytes, where to start and where to stop, never reads outside of
 them, and answers ``(…, position, status)``: on trouble ``position`` is the byte that broke the rules.
@@ -33,16 +33,18 @@ NOT_A_SEPARATOR = 5
 NOT_A_STRING = 6
 """Something else than a string stands where one should be, or a control character stands inside of one."""
 
-_COMMA, _OPEN, _CLOSE, _QUOTE, _BACKSLASH, _MINUS = 44, 91, 93, 34, 92, 45
-_BRACE_OPEN, _BRACE_CLOSE = 123, 125
+_COMMA, _CLOSE, _QUOTE, _BACKSLASH, _MINUS = 44, 93, 34, 92, 45
+_ZERO = 48
+"""A byte ^ 48 is at most 9 if it is a digit, and only then."""
+_SPACES = 1 << 32 | 1 << 13 | 1 << 10 | 1 << 9
 _FIRST_PRINTABLE = 32
-_COUNTED_AT_ONCE = 128  # as many as a byte can count
+_COUNTED_AT_ONCE = 1 << 18
 _MAX_DIGITS = 18
 
 
 @inlined
 def _skip_space(text: Any, at: Any, stop: Any) -> Any:
-    while at < stop and (text[at] == 32 or text[at] == 10 or text[at] == 13 or text[at] == 9):
+    while at < stop and text[at] <= 32 and _SPACES >> text[at] & 1:
         at += 1
     return at
 
@@ -56,69 +58,60 @@ def parse_integers(text: Bytes, start: int, stop: int, out: NDArray[np.int64]) -
     """
     at = start
     count = 0
-    capacity = out.shape[0]
-    while count < capacity:
+    sign = 1
+    while count < out.shape[0]:
         first = at
-        value = np.int64(0)
+        value = 0
         while at < stop:
-            digit = np.int64(text[at]) - 48
-            if digit < 0 or digit > 9:
+            digit = text[at] ^ _ZERO
+            if digit > 9:
                 break
             value = value * 10 + digit
             at += 1
         if at == first:
-            at = _skip_space(text, at, stop)
-            if at > first and at < stop and np.uint8(text[at] - 48) < 10:
-                continue
-            if at >= stop or text[at] != _MINUS:
-                return count, at, CUT if at >= stop else NOT_A_NUMBER
-            first = at + 1
-            if first >= stop or np.uint8(text[first] - 48) > 9:
-                return count, at, CUT if first >= stop else NOT_A_NUMBER
-            at = first
-            while at < stop and np.uint8(text[at] - 48) <= 9:
-                value = value * 10 - (np.int64(text[at]) - 48)
-                at += 1
+            if sign > 0:  # white space first, then perhaps a sign, and behind that a digit
+                at = _skip_space(text, at, stop)
+                if at > first:
+                    continue
+                if at < stop and text[at] == _MINUS:
+                    sign = -1
+                    at += 1
+                    continue
+            status = CUT if at >= stop else NOT_A_NUMBER
+            return count, at if sign > 0 else at - 1, status
         if at - first > _MAX_DIGITS:
             return count, first, TOO_LARGE
-        if at < stop and text[at] < _FIRST_PRINTABLE + 1:
+        if at < stop and text[at] <= 32:
             at = _skip_space(text, at, stop)
         if at >= stop:
             return count, at, CUT
-        out[count] = value
+        separator = text[at]
+        if separator != _COMMA and separator != _CLOSE:
+            return count, at, NOT_A_SEPARATOR
+        out[count] = value * sign
+        sign = 1
         count += 1
-        if text[at] != _COMMA:
-            return (count, at + 1, DONE) if text[at] == _CLOSE else (count - 1, at, NOT_A_SEPARATOR)
         at += 1
-        if at >= stop:
+        if separator != _COMMA or at >= stop:
             return count, at, DONE
     return count, at, FULL
 
 
-@kernel(f"UniTuple(int64, 2)({READ_ONLY_BYTES}, int64, int64)")
 def count_commas(text: Bytes, start: int, stop: int) -> tuple[int, int]:
     """Count commas up to the first closing bracket.  Returns (commas, position of the bracket or -1).
 
-    Bytes are counted in bytes, which the compiler turns into vector instructions: ten times the speed of a sum.
+    Numpy in pieces, which takes less time than a kernel: nothing else among numbers is as large as a bracket.
     """
     total = 0
-    at = start
-    while at < stop:
-        end = min(at + _COUNTED_AT_ONCE, stop)
-        commas = np.uint8(0)
-        closing = np.uint8(0)
-        if end - at == _COUNTED_AT_ONCE:
-            for offset in range(_COUNTED_AT_ONCE):
-                commas = np.uint8(commas + np.uint8(text[at + offset] == np.uint8(_COMMA)))
-                closing = np.uint8(closing | np.uint8(text[at + offset] == np.uint8(_CLOSE)))
-        if closing or end - at < _COUNTED_AT_ONCE:
-            for position in range(at, end):
-                if text[position] == _CLOSE:
-                    return total, position
-                total += text[position] == _COMMA
-        else:
-            total += commas
-        at = end
+    is_comma = np.empty(min(_COUNTED_AT_ONCE, max(stop - start, 0)), np.bool_)
+    for at in range(start, stop, _COUNTED_AT_ONCE):
+        part = text[at : min(at + _COUNTED_AT_ONCE, stop)]
+        commas = np.equal(part, _COMMA, out=is_comma[: len(part)])
+        if part.max() >= _CLOSE:
+            closing = np.flatnonzero(part == _CLOSE)
+            if len(closing):
+                return total + int(np.count_nonzero(commas[: closing[0]])), at + int(closing[0])
+        total += int(np.count_nonzero(commas))
     return total, -1
 
 
@@ -162,24 +155,3 @@ def locate_strings(
             return count, at, NOT_A_SEPARATOR
         at += 1
     return count, at, FULL
-
-
-@kernel(f"UniTuple(int64, 2)({READ_ONLY_BYTES}, int64, int64)")
-def skip_value(text: Bytes, start: int, stop: int) -> tuple[int, int]:
-    """Step over one JSON object or array, whatever is in it.  Returns (position behind it, status)."""
-    depth = 0
-    at = start
-    while at < stop:
-        byte = text[at]
-        if byte == _QUOTE:
-            at += 1
-            while at < stop and text[at] != _QUOTE:
-                at += 2 if text[at] == _BACKSLASH else 1
-        elif byte == _OPEN or byte == _BRACE_OPEN:  # noqa: SIM109 (numba knows no tuples of mixed integers)
-            depth += 1
-        elif byte == _CLOSE or byte == _BRACE_CLOSE:  # noqa: SIM109
-            depth -= 1
-        at += 1
-        if depth == 0:
-            return min(at, stop), DONE
-    return stop, CUT

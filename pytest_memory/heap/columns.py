@@ -1,7 +1,9 @@
 """Rows of numbers into typed columns, every value checked on the way.  Floor 1.
 
-Knows that a node and an edge have fields, not where they stand in a row: heap.snapshot says that.  A kernel
-answers -1, or the position (row times width plus field) of the first value that cannot be.
+Knows that a node and an edge have fields, not where they stand in a row: heap.snapshot says that.  What
+stores rows answers -1, or the position (row times width plus field) of the first value that cannot be.
+
+Kernels for what is looked at value by value; numpy where it is as fast: a kernel has to be compiled.
 """
 
 # Kernels return what they index from arrays, which is Any to mypy and an int64 to numba.
@@ -24,16 +26,14 @@ MAX_INDEX = 2**32 - 1
 """What an element's edge can be called: an array has up to 2^32 - 1 places, and a sparse one uses the last of them.  V8
 writes those beyond 2^31 as they are up to Node 22, and from Node 24 on as negative numbers of the same 32 bits."""
 
+_AT_ONCE = 1 << 18  # edges: what is found on the way stays in the processor's cache
 
-@kernel("int64(int32[::1], int32[::1])")
+
 def sum_rows(row_lengths: Int32s, first: Int32s) -> int:
     """Fill ``first`` (n + 1) with the start of each row; returns the sum of all lengths, even beyond 31 bits."""
-    total = np.int64(0)
-    for row in range(row_lengths.shape[0]):
-        first[row] = np.int32(total)
-        total += row_lengths[row]
-    first[row_lengths.shape[0]] = np.int32(total)
-    return total
+    first[0] = 0
+    np.cumsum(row_lengths, dtype=np.int32, out=first[1:])
+    return int(row_lengths.sum(dtype=np.int64))
 
 
 @kernel(
@@ -123,19 +123,20 @@ def store_edges(
     return -1
 
 
-@kernel("int64(int32[::1], int64)")
 def first_at_least(values: Int32s, limit: int) -> int:
     """The first position with a value of ``limit`` or more, or -1."""
-    for at in range(values.shape[0]):
-        if values[at] >= limit:
-            return at
-    return -1
+    if int(values.max(initial=-1)) < limit:
+        return -1
+    return int(np.argmax(values >= limit))
 
 
-@kernel("int64(uint8[::1], int32[::1], uint8[::1], int64)")
 def first_bad_name(edge_type: Bytes, name_or_index: Int32s, is_named: Bytes, string_count: int) -> int:
     """The first edge of a type with a name (``is_named`` by type) whose name is no string of the table, or -1."""
-    for edge in range(edge_type.shape[0]):
-        if is_named[edge_type[edge]] and (name_or_index[edge] < 0 or name_or_index[edge] >= string_count):
-            return edge
+    for at in range(0, len(edge_type), _AT_ONCE):
+        part = slice(at, at + _AT_ONCE)
+        # As unsigned numbers, negative ones are beyond every table.
+        beyond = np.flatnonzero(name_or_index[part].view(np.uint32) >= np.uint32(string_count))
+        bad = beyond[is_named[edge_type[part][beyond]] != 0]
+        if len(bad):
+            return at + int(bad[0])
     return -1

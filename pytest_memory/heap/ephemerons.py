@@ -18,6 +18,7 @@ Bytes = NDArray[np.uint8]
 
 _BEGINNING = np.frombuffer(b" / part of key (", dtype=np.uint8)
 _MIDDLE = np.frombuffer(b" pair in WeakMap (table @", dtype=np.uint8)
+_AT_ONCE = 1 << 18  # edges: what is found on the way stays in the processor's cache
 
 
 @kernel(
@@ -33,24 +34,23 @@ def _find_entries(
         length = lengths[string]
         first = starts[string]
         last = first + length - 1
-        if length < 60 or text[last] != 41 or np.uint8(text[first] - 48) > 9:
+        if length < 60 or text[last] != 41:
             continue
-        at = first
-        while np.uint8(text[at] - 48) <= 9:
-            at += 1
-        rest = at
+        rest = first
+        while text[rest] ^ 48 <= 9:  # a digit, and only a digit
+            rest += 1
         same = True
         for offset in range(beginning.shape[0]):
             same = same and text[rest + offset] == beginning[offset]
         at = last - 1
-        table = np.int64(0)
-        scale = np.int64(1)
-        while np.uint8(text[at] - 48) <= 9 and scale < 10**17:
-            table += scale * np.int64(text[at] - 48)
+        table = 0
+        scale = 1
+        while text[at] ^ 48 <= 9 and scale < 10**17:
+            table += scale * (text[at] ^ 48)
             scale *= 10
             at -= 1
         at -= middle.shape[0] - 1
-        if not same or at < rest:
+        if rest == first or not same or at < rest:
             continue
         for offset in range(middle.shape[0]):
             same = same and text[at + offset] == middle[offset]
@@ -79,22 +79,18 @@ def find_entries(text: Bytes, starts: Int64s, lengths: Int32s) -> tuple[Int32s, 
         room *= 16
 
 
-@kernel("int64(uint8[::1], int32[::1], int64, int32[::1], int32[::1])")
-def _find_edges(edge_type: Bytes, edge_name: Int32s, wanted_type: int, entry_of: Int32s, found: Int32s) -> int:
-    count = 0
-    for edge in range(edge_type.shape[0]):
-        if edge_type[edge] == wanted_type and entry_of[edge_name[edge]] >= 0:
-            if count < found.shape[0]:
-                found[count] = edge
-            count += 1
-    return count
-
-
 def find_edges(edge_type: Bytes, edge_name: Int32s, wanted_type: int, entry_of: Int32s) -> Int32s:
-    """The edges of one type whose name ``entry_of`` (by string) knows, ascending."""
-    found = np.empty(1 << 16, np.int32)
-    count = _find_edges(edge_type, edge_name, wanted_type, entry_of, found)
-    if count > len(found):
-        found = np.empty(count, np.int32)
-        _find_edges(edge_type, edge_name, wanted_type, entry_of, found)
-    return found[:count]
+    """The edges of one type whose name ``entry_of`` (by string, -1 for none) knows, ascending.
+
+    The names of entries stand together: what lies between the first and the last of them is looked at closely."""
+    known = np.flatnonzero(entry_of >= 0)
+    found = [np.empty(0, np.int64)]
+    if len(known):
+        first, span = np.int32(known[0]), np.uint32(known[-1] - known[0])
+        for at in range(0, len(edge_name), _AT_ONCE):
+            part = slice(at, at + _AT_ONCE)
+            name = edge_name[part]
+            edges = np.flatnonzero((name - first).view(np.uint32) <= span)  # modulo 2^32: others are beyond
+            edges = edges[entry_of[name[edges]] >= 0]
+            found.append(edges[edge_type[part][edges] == wanted_type] + at)
+    return np.concatenate(found).astype(np.int32)

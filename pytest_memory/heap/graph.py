@@ -38,6 +38,7 @@ SYSTEM_DISTANCE = 100_000_000
 """Distances of what only the virtual machine reaches start here (DevTools' baseSystemDistance)."""
 DETACHED = 2
 _CHUNK_NODES = 1 << 17
+_FEW_NODES, _FEW_STEPS = 1000, 50
 _STEPS_PER_NODE = 16  # up the dominator tree, on average: heaps of real programs take one or two
 
 
@@ -269,6 +270,8 @@ def spread_detachedness(snapshot: Snapshot) -> Bytes:
     carries = np.array([name not in ("hidden", "invisible", "weak") for name in types], np.uint8)
     native = (snapshot.node_type == snapshot.node_type_code("native")).astype(np.uint8)
     state = np.where(native, state & 3, 0).astype(np.uint8)
+    if _spread_shortly(snapshot, carries, native, state):
+        return state
     count = snapshot.node_count
     from pytest_memory.heap import spreading
 
@@ -283,6 +286,25 @@ def spread_detachedness(snapshot: Snapshot) -> Bytes:
         np.zeros(count, np.uint8),
     )
     return state
+
+
+def _spread_shortly(snapshot: Snapshot, carries: Bytes, native: Bytes, state: Bytes) -> bool:
+    """What the kernel does, for the few nodes and steps of a heap without a browser: no kernel is compiled for those.
+
+    False where there is more to do; what is done by then is right."""
+    steps = _FEW_STEPS
+    for wave in (1, 2):
+        nodes = np.flatnonzero(state == wave)
+        while len(nodes):
+            if steps == 0 or len(nodes) > _FEW_NODES:
+                return False
+            steps -= 1
+            _, edges = kernels.edges_of(snapshot.first_edge, nodes)
+            target = snapshot.edge_to[edges]
+            arrives = carries[snapshot.edge_type[edges]] & native[target] & (state[target] == 0)
+            nodes = np.unique(target[arrives != 0])
+            state[nodes] = wave
+    return True
 
 
 def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS) -> Int64s:
@@ -300,10 +322,9 @@ def compute_sizes(snapshot: Snapshot, edge_flags: Bytes, rules: Rules = DEVTOOLS
     owner = np.empty(snapshot.node_count, np.int32)
     stack = np.empty(2 * snapshot.node_count + 1, np.int32)
     tallies.assign_owners(first_edge, snapshot.edge_to, edge_flags, ownable.view(np.uint8), owner, stack)
+    del stack
     synthetic[root] = True
-    size = np.empty(snapshot.node_count, np.int64)
-    tallies.fold_sizes(owner, synthetic.view(np.uint8), snapshot.node_size, size)
-    return size
+    return tallies.fold_sizes(owner, ownable, synthetic, snapshot.node_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +382,12 @@ def compute_dominators(snapshot: Snapshot, edge_flags: Bytes, protected: Bytes, 
     fill(chunks.popleft, front, 1)
     if not helper.cancel():
         helper.result()
-    kernels.dominators(parent, first_retainer, retainer, state, cursor, dominator, _STEPS_PER_NODE * count)
+    steps = _STEPS_PER_NODE * count
+    found = kernels.find_dominators(parent, first_retainer, retainer, state, cursor, dominator, steps)
+    if found < count:
+        from pytest_memory.heap import jumps
+
+        jumps.finish_dominators(parent, state, dominator, found)
     return Walk(order, dominator, hung, state)
 
 
@@ -431,27 +457,20 @@ def _detours(snapshot: Snapshot) -> Int64s:
     context, function_map = strings.find("system / NativeContext"), strings.find("sloppy_function_map")
     hidden, array = snapshot.node_type_code("hidden"), snapshot.node_type_code("array")
     if context >= 0 and function_map >= 0:
-        edges = _edges_of(snapshot, (snapshot.node_type == hidden) & (snapshot.node_name == context))
+        contexts = np.flatnonzero((snapshot.node_type == hidden) & (snapshot.node_name == context))
+        _, edges = kernels.edges_of(snapshot.first_edge, contexts)
         named = _is_named(snapshot)[snapshot.edge_type[edges]]
         found.append(edges[named & (snapshot.edge_name[edges] == function_map)])
     descriptors = strings.find("(map descriptors)")
     if descriptors >= 0:
-        edges = _edges_of(snapshot, (snapshot.node_type == array) & (snapshot.node_name == descriptors))
+        arrays = np.flatnonzero((snapshot.node_type == array) & (snapshot.node_name == descriptors))
+        _, edges = kernels.edges_of(snapshot.first_edge, arrays)
         index = snapshot.edge_indexes(edges)
         named = _is_named(snapshot)[snapshot.edge_type[edges]]
         values, where = np.unique(index[named], return_inverse=True)
         index[named] = np.array([_leading_int(strings[int(value)]) for value in values], np.int64)[where]
         found.append(edges[(index >= 2) & (index % 3 == 1)])
     return np.concatenate(found)
-
-
-def _edges_of(snapshot: Snapshot, chosen: NDArray[np.bool_]) -> Int64s:
-    nodes = np.flatnonzero(chosen)
-    first = snapshot.first_edge[nodes].astype(np.int64)
-    lengths = snapshot.first_edge[nodes + 1] - first
-    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    edges: Int64s = np.repeat(first, lengths) + offsets
-    return edges
 
 
 def _is_named(snapshot: Snapshot) -> NDArray[np.bool_]:

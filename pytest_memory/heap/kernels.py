@@ -15,15 +15,19 @@ walk, root 0: there a node's dominator, its parent and most of its neighbours li
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_memory.heap.jit import inlined, kernel
+from pytest_memory.heap.jit import kernel
 from pytest_memory.heap.marks import RETAINS, STRONG, UNSEEN
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Flags = NDArray[np.uint8]
+
+_AT_ONCE = 1 << 16
 
 
 # --- depth-first numbering ------------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ def number_depth_first(
     rest, ``order[reached:]``, are cliques nobody retains, and their edges count for nothing.
     Scratch: ``cursor`` and ``late`` (n).
 
-    Python around three kernels: as one, with its pieces inlined, it takes three times as long to compile.
+    Python around kernels: as one, with its pieces inlined, it takes three times as long to compile.
     """
     state[:, 0] = UNSEEN
     state[:, 1] = 0
@@ -61,21 +65,15 @@ def number_depth_first(
     parent[0] = 0
     graph = (first_edge, edge_to, edge_flags)
     numbering = (state, order, parent, cursor, late)
-    counts = np.array([1, 0], np.int64)
     edges = slice(first_edge[root], first_edge[root + 1])
     from_root = edge_to[edges][edge_flags[edges] & RETAINS != 0]
     from_root = from_root[from_root != root]
     np.add.at(state[:, 1], from_root, 1)
     # What is protected first, which finds all of it; then the rest, then what hangs on orphans.
-    _walk(*graph, from_root, True, protected, *numbering, counts)
-    _protect_late(*graph, protected, state, late, counts)
-    _walk(*graph, from_root, False, protected, *numbering, counts)
-    _protect_late(*graph, protected, state, late, counts)
-    if counts[0] < order.shape[0]:
-        _mark_retained(*graph, protected, state, late)
-        orphans = np.flatnonzero((state[:, 0] == UNSEEN) & (late == 0)).astype(np.int32)
-        _walk(*graph, orphans, False, protected, *numbering, counts)
-    reached = int(counts[0])
+    reached = _walk(*graph, from_root, True, protected, *numbering, 1)
+    reached = _walk(*graph, from_root, False, protected, *numbering, reached)
+    if reached < order.shape[0]:
+        reached = _walk(*graph, _find_orphans(*graph, protected, state), False, protected, *numbering, reached)
     if reached < order.shape[0]:
         cliques = np.flatnonzero(state[:, 0] == UNSEEN)
         state[cliques, 0] = np.arange(reached, order.shape[0], dtype=np.int32)
@@ -88,8 +86,8 @@ _GRAPH = "int32[::1], int32[::1], uint8[::1]"
 
 
 @kernel(
-    f"void({_GRAPH}, int32[::1], boolean, uint8[::1], "
-    "int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1], int64[::1])"
+    f"int64({_GRAPH}, int32[::1], boolean, uint8[::1], "
+    "int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1], int64)"
 )
 def _walk(
     first_edge: Int32s,
@@ -103,13 +101,13 @@ def _walk(
     parent: Int32s,
     cursor: Int32s,
     late: Int32s,
-    counts: Int64s,
-) -> None:
+    reached: int,
+) -> int:
     """Number everything reachable from the unseen ``starts``, children of the root.
 
-    ``counts``: how many nodes have a number, and how many wait in ``late``: they got protection from a walked
-    node, but not over a RETAINS edge."""
-    reached, late_count = counts[0], counts[1]
+    ``reached``: how many nodes have a number; returns how many have one afterwards.  In ``late`` wait those that got
+    protection from a walked node, but not over a RETAINS edge, and the root: in the end it spreads from them."""
+    late_count = 0
     for start in starts:
         if state[start, 0] != UNSEEN or (protected_only and protected[start] == 0):
             continue
@@ -158,21 +156,6 @@ def _walk(
                 cursor[reached] = first_edge[child]
                 num = reached
                 reached += 1
-    counts[0], counts[1] = reached, late_count
-
-
-@kernel(f"void({_GRAPH}, uint8[::1], int32[:, ::1], int32[::1], int64[::1])")
-def _protect_late(
-    first_edge: Int32s,
-    edge_to: Int32s,
-    edge_flags: Flags,
-    protected: Flags,
-    state: Int32s,
-    late: Int32s,
-    counts: Int64s,
-) -> None:
-    """Spread protection from protected nodes that were not walked as such, the root among them."""
-    late_count = counts[1]
     while late_count > 0:
         late_count -= 1
         node = late[late_count]
@@ -184,23 +167,28 @@ def _protect_late(
                 protected[target] = 1
                 late[late_count] = target
                 late_count += 1
-    counts[1] = 0
+    return reached
 
 
-@kernel(f"void({_GRAPH}, uint8[::1], int32[:, ::1], int32[::1])")
-def _mark_retained(
-    first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags, state: Int32s, retained: Int32s
-) -> None:
-    """Mark the unseen nodes that another unseen node retains: those are no orphans."""
-    retained[:] = 0
-    for node in range(retained.shape[0]):
-        if state[node, 0] != UNSEEN:
-            continue
-        outside = protected[node] == 0
-        for edge in range(first_edge[node], first_edge[node + 1]):
-            target = edge_to[edge]
-            if edge_flags[edge] & RETAINS and target != node and not (outside and protected[target]):
-                retained[target] = 1
+def _find_orphans(first_edge: Int32s, edge_to: Int32s, edge_flags: Flags, protected: Flags, state: Int32s) -> Int32s:
+    """The unseen nodes that no other unseen node retains.  A handful in a whole heap: no kernel of its own."""
+    unseen = np.flatnonzero(state[:, 0] == UNSEEN).astype(np.int32)
+    retained = np.zeros(state.shape[0], np.bool_)
+    for at in range(0, len(unseen), _AT_ONCE):
+        source, edges = edges_of(first_edge, unseen[at : at + _AT_ONCE])
+        target = edge_to[edges]
+        counts = (edge_flags[edges] & RETAINS != 0) & (target != source)
+        counts &= (protected[source] != 0) | (protected[target] == 0)
+        retained[target[counts]] = True
+    return unseen[~retained[unseen]]
+
+
+def edges_of(first_edge: Int32s, nodes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.integer[Any]], Int64s]:
+    """All edges of some nodes: whose each is, and its ord."""
+    first = first_edge[nodes].astype(np.int64)
+    lengths = first_edge[nodes + 1] - first
+    offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(nodes, lengths), np.repeat(first, lengths) + offsets
 
 
 @kernel("void(int32[:, ::1], int32[::1], int32[::1], int32[::1], int32[::1])")
@@ -251,20 +239,8 @@ def fill_retainers(
 # --- dominators -----------------------------------------------------------------------------------------------
 
 
-@inlined
-def _place_jump(num: int, dominator: Int32s, link: Int32s) -> None:
-    """``link[num]``: a node further up the dominator tree, and the depth, so that any node above is found in O(log n)
-    (E. W. Myers, "An applicative random-access stack", 1983)."""
-    above = dominator[num]
-    jump = link[above, 0]
-    twice = link[jump, 0]
-    is_even = link[above, 1] - link[jump, 1] == link[jump, 1] - link[twice, 1]
-    link[num, 0] = twice if is_even else above
-    link[num, 1] = link[above, 1] + 1
-
-
-@kernel("void(int32[::1], int32[::1], int32[::1], int32[:, ::1], int32[::1], int32[::1], int64)")
-def dominators(
+@kernel("int64(int32[::1], int32[::1], int32[::1], int32[:, ::1], int32[::1], int32[::1], int64)")
+def find_dominators(
     parent: Int32s,
     first_retainer: Int32s,
     retainer: Int32s,
@@ -272,13 +248,14 @@ def dominators(
     stack: Int32s,
     dominator: Int32s,
     steps: int,
-) -> None:
+) -> int:
     """Immediate dominators by the semi-NCA algorithm (L. Georgiadis, "Linear-Time Algorithms for Dominators and
     Related Problems", 2005, section 2.3), everything in depth-first numbers; ``dominator[0]`` is 0.
 
-    Iterative: chains of any length.  ``steps`` are those of all nodes together before jumps are laid out; the answer is
-    the same.  Scratch: ``link`` (n, 2), the ancestor in the forest of linked nodes and the smallest semidominator on
-    the compressed path to it; ``stack`` (n).
+    Iterative: chains of any length.  ``steps`` are those that all nodes together may take up the tree.  Returns the
+    first number that was not found in so many: from there on ``dominator`` has semidominators, for heap.jumps.
+    Scratch: ``link`` (n, 2), the ancestor in the forest of linked nodes and the smallest semidominator on the
+    compressed path to it; ``stack`` (n).
     """
     node_count = parent.shape[0]
     for num in range(node_count):
@@ -322,19 +299,7 @@ def dominators(
             steps -= 1
         dominator[num] = above
         num += 1
-    link[0, 0] = 0
-    link[0, 1] = 0
-    done = num
-    if done < node_count:
-        for num in range(1, done):
-            _place_jump(num, dominator, link)
-    for num in range(done, node_count):
-        above = parent[num]
-        semi = dominator[num]
-        while above > semi:
-            above = link[above, 0] if link[above, 0] > semi else dominator[above]
-        dominator[num] = above
-        _place_jump(num, dominator, link)
+    return num
 
 
 @kernel("void(int32[::1], int32[::1], int64[::1], int64[::1], int32[::1], int32[::1], int64[::1], int32[:, ::1])")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.snapshot_builder import SnapshotBuilder, dump
 
 from pytest_memory.errors import SnapshotFormatError
-from pytest_memory.heap.graph import SYSTEM_DISTANCE, HeapGraph, Rules, build_graph
+from pytest_memory.heap import graph as graph_module
+from pytest_memory.heap.graph import SYSTEM_DISTANCE, HeapGraph, Rules, build_graph, spread_detachedness
 from pytest_memory.heap.queries import statistics
 from pytest_memory.heap.snapshot import parse_snapshot
 from pytest_memory.heap.tables import statistics_table
@@ -229,6 +232,41 @@ def test_detached_spreads_over_native_nodes_only() -> None:
     heap.edge(heap.app, "property", "udp", attached)
     names = set(totals(graph_of(heap)))
     assert {"Detached Node / TCPWrap", "Detached Node / Buffer", "Socket", "Node / UDPWrap"} <= names
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["property", "weak", "internal"]), st.integers(0, 11))),
+)
+def test_a_few_states_spread_as_many_do(nodes: list[tuple[bool, int]], edges: list[tuple[int, str, int]]) -> None:
+    """A few steps among a few nodes are numpy's, the rest is a kernel's, whichever step it begins at."""
+    heap = Heap()
+    ords = [heap.node("native" if native else "object", "N", detachedness=state) for native, state in nodes]
+    for source, kind, target in edges:
+        heap.edge(ords[source % len(ords)], kind, "it", ords[target % len(ords)])
+    snapshot = parse_snapshot(heap.to_bytes())
+    states = []
+    for steps, few in ((50, 1000), (0, 1000), (1, 1000), (2, 1000), (50, 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(graph_module, "_FEW_STEPS", steps)
+            patch.setattr(graph_module, "_FEW_NODES", few)
+            states.append(spread_detachedness(snapshot).tolist())
+    assert all(state == states[0] for state in states)
+
+
+def test_a_long_list_held_elsewhere_too_is_finished_by_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
+    heap = Heap()
+    table, link = heap.object("Table"), heap.object("Link")
+    links = [link]
+    for _ in range(200):
+        link = heap.object("Link", of=link)
+        links.append(link)
+    for node in links:
+        held = heap.object("Held", of=node)
+        heap.edge(table, "property", "held", held)
+    expected = graph_of(heap).dominator_ord
+    monkeypatch.setattr(graph_module, "_STEPS_PER_NODE", 0)
+    assert (graph_of(heap).dominator_ord == expected).all()
 
 
 def test_distances_count_from_the_global_object() -> None:

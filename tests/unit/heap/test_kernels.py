@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import graph_oracles as oracle
 
-from pytest_memory.heap import columns, kernels, spreading, tallies
+from pytest_memory.heap import columns, jumps, kernels, spreading, tallies
 from pytest_memory.heap.kernels import Int32s
 from pytest_memory.heap.marks import NO_DISTANCE, RETAINS, SHARED, STRONG, UNSEEN
 
@@ -55,7 +55,8 @@ class Computed:
         assert sorted(front - back) == [1] * count, "every row is filled from both ends, exactly once"
         self.dominator, by_jumps = np.empty(count, np.int32), np.empty(count, np.int32)
         for dominator, steps in ((self.dominator, 16 * count), (by_jumps, 0)):
-            kernels.dominators(parent, first_retainer, retainer, state, scratch[0], dominator, steps)
+            found = kernels.find_dominators(parent, first_retainer, retainer, state, scratch[0], dominator, steps)
+            jumps.finish_dominators(parent, state, dominator, found)
         assert (self.dominator == by_jumps).all()
         self.size = np.array(sizes if sizes is not None else [1] * count, np.int64)
         self.retained = np.empty(count, np.int64)

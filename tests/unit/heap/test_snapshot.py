@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.snapshot_builder import NODE_FIELDS, OLD_NODE_FIELDS, SnapshotBuilder, dump
 
 from pytest_memory.errors import SnapshotFormatError
+from pytest_memory.heap import columns as columns_module
 from pytest_memory.heap import queries, sections, tables
 from pytest_memory.heap import strings as strings_module
 from pytest_memory.heap.graph import build_graph
@@ -72,6 +73,25 @@ def test_white_space_between_everything_is_allowed() -> None:
     loose = json.dumps(document, indent=1).encode()
     assert columns(parse_snapshot(loose)) == columns(parse_snapshot(dump(document)))
     assert columns(parse_snapshot(b"\n " + loose + b"\r\n ")) == columns(parse_snapshot(loose))
+
+
+@pytest.mark.parametrize("children", [1, 5000], ids=["short", "long"])
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+def test_a_tree_of_traces_is_stepped_over(children: int, cut: bool) -> None:
+    """Beyond some kilobytes by a kernel; both find the same end, or that there is none."""
+    document = small().to_document()
+    document["trace_tree"] = [1, 0, 0, 0, [[number, 1, 2, ']\\"', []] for number in range(children)]]
+    text = dump(document)
+    if not cut:
+        assert parse_snapshot(text).node_count == document["snapshot"]["node_count"]
+        return
+    with pytest.raises(SnapshotFormatError, match="ends inside 'trace_tree'"):
+        parse_snapshot(text[: text.index(b'"samples"') - 2])
+
+
+def test_a_short_value_that_is_not_json_has_its_end_all_the_same() -> None:
+    text = small().to_bytes().replace(b'"trace_tree":[]', b'"trace_tree":[[nothing]]')
+    assert parse_snapshot(text).node_count
 
 
 def test_sections_of_a_newer_version_are_stepped_over() -> None:
@@ -353,6 +373,16 @@ class Searched(bytes):
     def find(self, *where: Any) -> int:
         self.searches += 1
         return super().find(*where)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-(2**31), -1, 0, 4, 5, 2**31 - 1]))))
+def test_the_first_edge_without_a_name_is_found(edges: list[tuple[int, int]]) -> None:
+    types, names = np.array([kind for kind, _ in edges], np.uint8), np.array([name for _, name in edges], np.int32)
+    bad = [at for at, (kind, name) in enumerate(edges) if kind != 1 and not 0 <= name < 5]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns_module, "_AT_ONCE", 3)
+        found = columns_module.first_bad_name(types, names, np.array([1, 0, 1], np.uint8), 5)
+    assert found == (bad[0] if bad else -1)
 
 
 def test_a_bad_name_is_found_without_counting_all_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

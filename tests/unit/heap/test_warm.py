@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.apps import is_gone, wait_until
+from support.snapshot_builder import SnapshotBuilder
 
-from pytest_memory.heap import warm
+from pytest_memory.heap import kernels_ready, warm
 
 SCRIPT = """
 import sys
@@ -20,7 +22,7 @@ def compile_kernels():
     print([name for name in KERNELS if f"pytest_memory.heap.{name}" in sys.modules])
     raise SystemExit
 
-KERNELS = ("kernels", "bytescan", "columns", "tallies", "spreading", "ephemerons")
+KERNELS = ("kernels", "bytescan", "columns", "tallies", "spreading", "ephemerons", "jumps", "nesting")
 analysis.compile_kernels = compile_kernels
 one, two = HeapSnapshot.load(sys.argv[1]), HeapSnapshot.load(sys.argv[1])
 QUESTION
@@ -71,7 +73,7 @@ sys.meta_path.insert(0, Interrupt())
 jit.compiled.append("as on a machine that has never compiled")
 warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
-warm._start = lambda _command: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
+warm._start = lambda _command, **_streams: helpers.append(start("import time; time.sleep(600)")) or helpers[-1]
 try:
     warm.compile_kernels()
 except KeyboardInterrupt:
@@ -86,7 +88,7 @@ def test_no_helper_outlives_an_interrupt(cold: bool) -> None:
     assert done.stdout == "[-9]\n", done.stderr
 
 
-def _index(version: str, name: str = "spreading.spread_states") -> str:
+def _index(version: str, name: str = "ephemerons._find_entries") -> str:
     return f"{name}_b8e89a86-88.py{version}.nbi"
 
 
@@ -141,14 +143,14 @@ from pytest_memory.heap import canary, jit, warm
 
 class Compiling:
     def find_spec(self, name, path, target=None):
-        if name == "pytest_memory.heap.bytescan":
+        if name == "pytest_memory.heap.kernels":
             jit.compiled.append("as where a session ended while it compiled: the canary is in the cache, the rest not")
 
 sys.meta_path.insert(0, Compiling())
 jit.compiled.clear()
 warm._looks_cold = lambda: COLD
 helpers, start = [], warm._start
-warm._start = lambda _command: helpers.append(start("pass")) or helpers[-1]
+warm._start = lambda _command, **_streams: helpers.append(start("pass")) or helpers[-1]
 warm.compile_kernels()
 print(len(helpers))
 """
@@ -165,7 +167,7 @@ LOADED = """
 import pytest_memory.heap.kernels_ready
 from pytest_memory.heap import stop_warming, warm, warm_kernels
 
-warm._start = lambda _command: print("started")
+warm._start = lambda _command, **_streams: print("started")
 print(warm_kernels())
 warm.compile_kernels()
 """
@@ -194,14 +196,14 @@ if sys.argv[1] == "stop":
 @pytest.mark.parametrize("end", ["stop", "exit"])
 def test_both_processes_end_with_the_session(tmp_path: Path, end: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LEFT, end],
+        [sys.executable, "-W", "error", "-c", LEFT, end],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
     )
     first, *pids = done.stdout.split("\n")[:-1]
-    assert first == "True False", done.stderr
+    assert (first, done.stderr) == ("True False", "")
     assert len(pids) == 2, "a cold machine compiles in two processes"
     assert wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
 
@@ -210,7 +212,11 @@ STARVED = """
 from pytest_memory.heap import canary, jit, warm
 
 start = warm._start
-warm._start = lambda command: start("import time; time.sleep(600)" if command is warm._COMMAND else command)
+
+def starved(command, **streams):
+    return start("import time; time.sleep(600)" if command is warm._COMMAND else command, **streams)
+
+warm._start = starved
 warm.PATIENCE_S = 0.2
 warm.warm_kernels()
 process = warm._started
@@ -223,3 +229,112 @@ print(process.poll(), warm._started)
 def test_a_process_that_gets_no_cpu_is_not_waited_for() -> None:
     done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=120)
     assert done.stdout == "-15 None\n", done.stderr
+
+
+TABLE = """
+import json, sys
+from pytest_memory.heap import HeapSnapshot, jit, warm
+
+warm.compile_kernels()
+before = [*jit.compiled]
+HeapSnapshot.load(sys.argv[1]).classes()
+loaded = [name for name in KERNELS if f"pytest_memory.heap.{name}" in sys.modules]
+print(json.dumps([sorted(loaded), jit.compiled == before]))
+"""
+
+
+def test_a_class_table_needs_no_kernel_that_is_not_waited_for(tmp_path: Path) -> None:
+    """Of a heap with all that Node writes: entries of WeakMaps, detached nodes, nodes nobody retains, locations."""
+    heap = SnapshotBuilder()
+    app = heap.node("object", "global", size=8)
+    heap.edge(heap.root, "shortcut", "1", app)
+    for _ in range(2):
+        heap.node("object", "Orphan", size=8)
+    clique = heap.node("object", "Clique", size=8)
+    heap.edge(clique, "property", "other", heap.node("object", "Other", size=8))
+    heap.edge(clique + 1, "property", "other", clique)
+    wrap = heap.node("native", "Node / TCPWrap", size=8, detachedness=2)
+    heap.edge(app, "property", "wrap", wrap)
+    heap.edge(wrap, "internal", "buffer", heap.node("native", "Node / Buffer", size=4))
+    table, key, value = (heap.node("object", name, size=8) for name in ("WeakMap", "Key", "Value"))
+    for number, source in ((1, table), (2, key)):
+        heap.edge(app, "property", f"held{number}", source)
+        key_id, value_id, table_id = (2 * node + 1 for node in (key, value, table))
+        pair = f"part of key (Key @{key_id}) -> value (Value @{value_id}) pair in WeakMap (table @{table_id})"
+        heap.edge(source, "internal", f"{number} / {pair}", value)
+    heap.location(key, 1, 2, 3)
+    file = tmp_path / "any.heapsnapshot"
+    file.write_bytes(heap.to_bytes())
+    code = TABLE.replace("KERNELS", repr(kernels_ready.__all__))
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout or "[]") == [sorted(["canary", *warm.NEEDED]), True], done.stderr
+
+
+WAITED = """
+import os, signal, sys, time
+import psutil
+from pytest_memory.heap import jit, warm, stop_warming, warm_kernels
+from pathlib import Path
+
+warm.PATIENCE_S = 60.0
+warm_kernels()
+process = psutil.Process(warm._started.pid)
+if sys.argv[1] == "killed":
+    while not process.children():
+        time.sleep(0.01)
+    process.children()[0].kill()
+warm.compile_kernels()
+from pytest_memory.heap import bytescan, columns, ephemerons, kernels, tallies
+print(jit.compiled)
+print(warm._started.wait())
+from pytest_memory.heap import kernels_ready
+print(jit.compiled)
+stop_warming()
+"""
+
+
+@pytest.mark.parametrize("child", ["left alone", "killed"])
+def test_what_is_needed_is_there_when_it_is_said_to_be_and_the_rest_in_the_end(tmp_path: Path, child: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WAITED, child],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == ("[]\n0\n[]\n", "")
+
+
+SILENT = """
+import sys
+from pytest_memory.heap import stop_warming, warm
+
+warm._COMMAND = "pass"
+warm.warm_kernels()
+for _ in range(2):
+    warm.compile_kernels()
+    print("pytest_memory.heap.tallies" in sys.modules)
+stop_warming()
+"""
+
+
+def test_a_process_that_ends_without_a_word_is_not_waited_for() -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", SILENT], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("True\nTrue\n", "")
+
+
+WITHOUT_DESCRIPTORS = """
+from pytest_memory.heap import warm
+
+def pipe():
+    raise OSError(24, "Too many open files")
+
+warm.os.pipe = pipe
+warm.compile_kernels()
+print(warm._are_loaded())
+"""
+
+
+def test_without_descriptors_to_share_the_work_it_is_done_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DESCRIPTORS], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
