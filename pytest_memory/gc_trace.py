@@ -80,8 +80,10 @@ class GcTrace:
     def flush(self) -> None:
         """Ask for what has been noted so far, which arrives after a while."""
         if self._runs:
-            self._submit(_STOP)
-            self._submit(_START, _CONFIG).add_done_callback(self._note_refusal)
+            with self._inspector.together():  # what the app collected between them would be in neither trace
+                self._submit(_STOP)
+                begun = self._submit(_START, _CONFIG)
+            begun.add_done_callback(self._note_refusal)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether everything that was noted before an `end` has arrived, waiting for it at most so long."""

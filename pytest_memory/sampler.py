@@ -194,10 +194,21 @@ class Sampler:
                 self.missed += behind
                 tick += behind
                 continue
-            if self._stop.wait(max(0.0, wait_s)):
+            if self._stop.wait(min(max(0.0, wait_s), self._full_interval_s)):
                 return
+            if wait_s > self._full_interval_s:
+                self._flush_traces()
+                continue
             self._tick(tick * self._interval_s)
             tick += 1
+
+    def _flush_traces(self) -> None:
+        """Between samples that are far apart: what is not flushed takes the app's memory."""
+        with self._reading:
+            if not self._quiet.is_set():
+                for watch in tuple(self._watches.values()):
+                    watch.flush_trace()
+                    watch.take_pauses(self, 0.0)
 
     def _tick(self, scheduled_s: float) -> None:
         t_s = self.now_s

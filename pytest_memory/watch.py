@@ -130,6 +130,11 @@ class Watch:
         self._pauses += 1
         self._leave_open(self._submit(f"pause('{self._token}', {self._pauses})", await_promise=True))
 
+    def flush_trace(self) -> None:
+        """`take_pauses` has what was noted until now a moment later."""
+        if self._trace is not None:
+            self._trace.flush()
+
     def end_trace(self) -> None:
         """`take_pauses` has what was noted until then."""
         if self._trace is not None:
@@ -230,8 +235,8 @@ class Watch:
                 inspector.submit("Runtime.discardConsoleEntries")
         self._asked_at = time.monotonic()
         asked = self._submit(f"read('{self._token}', {'true' if full else 'false'})")
-        if full and self._trace is not None:
-            self._trace.flush()
+        if full:
+            self.flush_trace()
         if asked is not None:
             self._timed = asked
             asked.add_done_callback(self._note_arrival)

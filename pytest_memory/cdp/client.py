@@ -17,9 +17,10 @@ Three rules about measuring a process through its inspector, all kept here:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
@@ -183,6 +184,14 @@ class InspectorClient(_Session):
         """True once the app has announced that it ends and only waits for its inspector clients to go."""
         return self._connection.exiting
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Commands submitted inside by this thread reach Node at once: the app does nothing of its own between them.
+
+        As good as always; other threads' commands may come between."""
+        with self._connection.together():
+            yield
+
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` when the app is about to exit and waits for us; then the connection is closed.
 
@@ -252,6 +261,9 @@ class _Connection:
     @property
     def closed(self) -> bool:
         return self._protocol.closed
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        return self._transport.together()
 
     def attached_workers(self) -> tuple[WorkerAttached, ...]:
         with self._lock:

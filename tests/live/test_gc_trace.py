@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -41,6 +40,14 @@ def of_kind(events: Sequence[GcEvent], kind: str) -> list[GcEvent]:
     return [event for event in events if event.kind == kind]
 
 
+def is_same(traced: Sequence[GcEvent], observed: Sequence[GcEvent], apart_s: float) -> bool:
+    """Times as far as clocks are matched, durations as far as a machine that others use lets a thread run."""
+    return all(
+        abs(mine.t_s + apart_s - theirs.t_s) < 0.1 and abs(mine.duration_s - theirs.duration_s) < 0.005
+        for mine, theirs in zip(traced, observed)
+    )
+
+
 @pytest.mark.parametrize("spec", ["grower.js", "two-workers.js"])
 def test_it_tells_the_collections_that_nodes_observer_tells(make_spec: MakeSpec, spec: str) -> None:
     """Two samplers of one app: the first traces, and as a session has one trace, the second observes."""
@@ -50,19 +57,16 @@ def test_it_tells_the_collections_that_nodes_observer_tells(make_spec: MakeSpec,
             assert [watch.traces for watch in tracing._watches.values()] == [True]
             assert [watch.traces for watch in observing._watches.values()] == [False]
             apart_s = tracing._started_at - observing._started_at
-            began_s = tracing.now_s  # the second began after the first
             app.inspector.evaluate(CHURN, await_promise=True)
         finally:
             observing.stop()
             tracing.stop()
     for kind in OBSERVED:
-        traced = [event for event in of_kind(tracing.gc_events, kind) if event.t_s >= began_s]
-        observed = [event for event in of_kind(observing.gc_events, kind) if event.t_s >= began_s + apart_s]
+        traced, observed = of_kind(tracing.gc_events, kind), of_kind(observing.gc_events, kind)
         assert len(observed) >= 1
-        assert len(traced) == len(observed), Counter(event.kind for event in tracing.gc_events)
-        for mine, theirs in zip(traced, observed):
-            assert mine.duration_s == pytest.approx(theirs.duration_s, abs=0.002)
-            assert mine.t_s + apart_s == pytest.approx(theirs.t_s, abs=0.1)
+        assert 0 <= len(traced) - len(observed) <= 4, (traced, observed)  # it began sooner and ended later
+        starts = range(len(traced) - len(observed) + 1)
+        assert any(is_same(traced[at:], observed, apart_s) for at in starts), (traced, observed)
     assert tracing.gc_observed
     assert observing.gc_observed
 
@@ -132,8 +136,7 @@ def test_a_trace_of_somebody_elses_goes_on_and_a_session_in_use_is_observed(make
 
 
 def test_next_to_nothing_is_lost_between_an_end_and_the_next_beginning(make_spec: MakeSpec) -> None:
-    """Hundreds of flushes beside an app that collects all the time, some 15,000 times a second: each may lose what
-    happens between two commands that are carried out one after the other."""
+    """Hundreds of flushes beside an app that collects all the time, some 15,000 times a second."""
     work = "setInterval(() => { for (let i = 0; i < 20; i += 1) { gc({ type: 'minor' }); made += 1; } }, 0)"
     with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
         trace = GcTrace.open(app.inspector, timeout_s=5.0)
@@ -155,8 +158,9 @@ def test_next_to_nothing_is_lost_between_an_end_and_the_next_beginning(make_spec
         pauses.extend(trace.take())
         trace.close()
     missing = made - sum(pause.kind == "scavenge" for pause in pauses)
+
     assert made > 20 * flushes
-    assert 0 <= missing <= 4 * flushes
+    assert 0 <= missing <= flushes / 10
 
 
 def test_an_app_that_ends_while_it_is_traced_ends_as_it_would(make_spec: MakeSpec) -> None:

@@ -225,8 +225,28 @@ def test_collections_of_work_that_never_yields_are_counted(project: Any) -> None
         import pytest
 
         @pytest.mark.node_app("server.js", node_options="--expose-gc")
-        @pytest.mark.max_gc_count(100_000)
+        @pytest.mark.max_gc_count(299)
         def test_it(node_app):
+            for _ in range(3):
+                node_app.evaluate("for (let i = 0; i < 100; i += 1) gc(); 0")
+    """)
+    result = project.run("--memory-interval=300s")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*major GC runs 300*"])
+
+
+def test_collections_that_come_faster_than_an_observer_is_read_are_no_pass(project: Any) -> None:
+    """Where somebody else traces through the session, the probe observes them, and holds so many."""
+    project.test("""
+        import pytest
+
+        @pytest.fixture
+        def traced(node_app):
+            node_app.inspector.call("NodeTracing.start", {"traceConfig": {"includedCategories": ["v8"]}})
+
+        @pytest.mark.node_app("server.js", node_options="--expose-gc")
+        @pytest.mark.max_gc_count(100_000)
+        def test_it(traced, node_app):
             for _ in range(3):
                 node_app.evaluate("for (let i = 0; i < 3000; i += 1) gc({type: 'minor'}); 0")
     """)

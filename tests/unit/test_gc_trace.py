@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -46,6 +47,9 @@ class Inspector:
             raise InspectorClosed("gone")
         self.asked.append((method, Future()))
         return self.asked[-1][1]
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def on(self, event: str, callback: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         self.tell, self.subscribed = callback, True
