@@ -46,8 +46,8 @@ class GcTrace:
     def open(cls, inspector: InspectorClient, *, timeout_s: float) -> GcTrace | None:
         """None where the session cannot trace, or does so already for another.
 
-        Begins and ends once: what that costs the app's memory (a thread, some buffers) it costs here and not later,
-        when it is measured."""
+        Begins and ends once: what that costs the app's memory (a thread and some buffers, which stay) it costs here and
+        not later, when it is measured."""
         if not inspector.tracing.acquire(blocking=False):
             return None
         try:
@@ -104,6 +104,11 @@ class GcTrace:
         with contextlib.suppress(IndexError):
             while True:
                 yield from read_pauses(self._arrived.popleft())
+
+    @property
+    def runs(self) -> bool:
+        """Whether collections are noted now."""
+        return self._runs
 
     def close(self) -> None:
         """End it for good; the session may be traced by another."""

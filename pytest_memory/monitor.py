@@ -208,7 +208,9 @@ class MemoryMonitor:
 
     @property
     def gc_events(self) -> tuple[GcEvent, ...]:
-        """Every garbage collection of the app since the start; those we force are not among them."""
+        """Every garbage collection of the app since the start; those we force are not among them.
+
+        While the monitor runs, the last two seconds may be missing: V8 is asked once a second."""
         return () if self._sampler is None else tuple(self._sampler.gc_events)
 
     @property

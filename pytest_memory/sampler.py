@@ -54,10 +54,11 @@ def find_inspector(app: SampledApp, pid: int) -> InspectorClient | None:
 class Sampler:
     """Samples an app at a fixed interval from a thread of its own until stopped.
 
-    ``samples`` grow in time order, ``gc_events`` as they are told: up to a second late, those of one process in order;
-    ``missed`` counts ticks that were skipped because the one
-    before took too long, ``gc_dropped`` collections that are in no event.  Both as they were when the app was last
-    left in peace are ``gc_events_before_pause`` and ``gc_dropped_before_pause``.  Times are seconds since
+    ``samples`` grow in time order, ``gc_events`` as they are told: one process's in order, each up to two seconds
+    late.  ``missed`` counts ticks that were skipped because the one before took too long, ``gc_dropped`` what is
+    known to be in no event: a collection that found no room, or all that a process may have done before it was killed.
+    Both as they were when the app was last left in peace are ``gc_events_before_pause`` and
+    ``gc_dropped_before_pause``.  Times are seconds since
     ``start()``."""
 
     def __init__(
@@ -257,10 +258,8 @@ class Sampler:
     def _forget_others(self, pids: Sequence[int]) -> None:
         known = self._watches
         for pid, watch in known.items():
-            if pid not in pids and watch.has_open_answers:
-                self.gc_dropped += 1  # it ended with a question unanswered: what it would have told is not known
             if pid not in pids:
-                watch.end_trace()
+                watch.let_go(self)
         self._watches = {pid: known.get(pid) or Watch(pid, None, self._token) for pid in pids}
 
     def _begin_watching(self, watch: Watch, is_over: Callable[[], bool] = lambda: False) -> None:

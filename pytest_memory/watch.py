@@ -35,6 +35,7 @@ _GC_KINDS: dict[int, GcKind] = {
     16: "weak-callbacks",
 }
 _INSTALL_TIMEOUT_S = 5.0
+_FAREWELL_S = 0.5  # how long an app that ends is kept for its last collections: they take milliseconds
 _REINSTALL_S = 10.0  # how often what did not take the probe is asked again: each time may cost the finder seconds
 _READING_FIELDS = 8  # numbers before the GC events in a reading of the probe
 
@@ -87,15 +88,20 @@ class Watch:
         self._installed_at = time.monotonic()
         if self.inspector is None or self.inspector.closed:
             return
+        self._asked_at = time.monotonic()
         try:
-            origin_ms = self.inspector.evaluate(f"{probe_source()}('{self._token}')", timeout_s=_INSTALL_TIMEOUT_S)
+            joined = self.inspector.evaluate(f"{probe_source()}('{self._token}')", timeout_s=_INSTALL_TIMEOUT_S)
         except InspectorError:
             return  # a blocked or dying app: samples then hold what the system knows
-        if not isinstance(origin_ms, (int, float)):
+        if not isinstance(joined, list) or len(joined) != 2:
             return  # not our probe
         self.probed = True
-        self._origin_ms = origin_ms
+        self._arrived_at = time.monotonic()
+        self._origin_ms, now_ms = joined
+        self._match_clocks(now_ms)
         self._trace = GcTrace.open(self.inspector, timeout_s=_INSTALL_TIMEOUT_S)
+        if self._trace is not None:
+            self.inspector.on_exit(self._take_leave)
 
     def wants_probe(self, inspector: InspectorClient) -> bool:
         """Whether this process is to be asked for the first time, through a new connection, or once more."""
@@ -147,7 +153,22 @@ class Watch:
         self._leave_open(self._submit(f"remove('{self._token}')"))
         self.take_open_answers(listener, MAX_ANSWER_S)
         self.end_trace()
-        self.take_pauses(listener, MAX_ANSWER_S)
+        self.let_go(listener, MAX_ANSWER_S)
+
+    def _take_leave(self) -> None:
+        """The process is about to end and waits for us: what its trace holds would end with it."""
+        self.end_trace()
+        if self._trace is not None:
+            self._trace.wait(_FAREWELL_S)
+
+    def let_go(self, listener: Listener, timeout_s: float = 0.0) -> None:
+        """Keep what is known of a process that has ended or is left alone; what is not known is told as such."""
+        if self._trace is None:
+            is_told = not self._open
+        else:
+            is_told = self.take_pauses(listener, timeout_s) and not self._trace.runs and not self._open
+        if not is_told:
+            listener.gc_dropped += 1
         self._close_trace()
 
     def _close_trace(self) -> None:
@@ -165,14 +186,19 @@ class Watch:
         for future in tuple(self._open):
             self.collect(Draft(), future, max(0.0, deadline - time.monotonic()), listener)
 
-    def take_pauses(self, listener: Listener, timeout_s: float) -> None:
-        """Keep the collections that the trace has told, waiting at most so long for what it told at its end."""
-        if self._trace is None or self._offset_s is None:
-            return  # they are kept until it is known when they were
-        self._trace.wait(timeout_s)
+    def take_pauses(self, listener: Listener, timeout_s: float) -> bool:
+        """Keep the collections that the trace has told, waiting at most so long for what it told at its end.
+
+        Whether that was everything it has been asked for."""
+        if self._trace is None:
+            return True
+        is_told = self._trace.wait(timeout_s)
+        if self._offset_s is None:
+            return False  # they are kept until it is known when they were
         for pause in self._trace.take():
             at_s = self._offset_s + (pause.start_us / 1000 - self._origin_ms) / 1000
             listener.add_gc_event(self.pid, pause.kind, at_s, pause.duration_us / 1e6)
+        return is_told
 
     def _submit(self, call: str, *, await_promise: bool = False) -> Future[dict[str, Any]] | None:
         """Send a command to the probe; no waiting.  None when there is nobody to ask."""

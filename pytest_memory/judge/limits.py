@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_memory.judge.load import judge_loads
+from pytest_memory.metrics import MAJOR_COLLECTION
 from pytest_memory.model import Check, GcEvent, Growth, LoadStats, Outcome
 from pytest_memory.units import Limit
 
@@ -22,7 +23,6 @@ GROWTH_METRICS: Mapping[str, str] = {
 }
 # What a heap that had not settled is still good for, in movements of its last round: the next rounds would move less.
 _MOVES_LEFT = 3.0
-MAJOR_COLLECTIONS = ("mark-compact", "incremental")  # scavenges follow the allocation rate and say nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,4 +302,4 @@ def _longest_pause_s(events: Sequence[GcEvent]) -> float:
 
 
 def _major_count(events: Sequence[GcEvent]) -> int:
-    return sum(1 for event in events if event.kind in MAJOR_COLLECTIONS)
+    return sum(1 for event in events if event.kind == MAJOR_COLLECTION)

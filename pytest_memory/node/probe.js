@@ -91,7 +91,7 @@
   };
   const probe = {
     // A reader begins deaf: it hears from its first `resume` on.
-    // -> the origin of performance.now in ms of process.hrtime, the clock of traces.
+    // -> [the origin of performance.now in ms of process.hrtime, which is the clock of traces; performance.now]
     join(who) {
       if (!readers.has(who)) {
         readers.set(who, {
@@ -100,7 +100,8 @@
           younger: monitorEventLoopDelay({ resolution: RESOLUTION_MS }),
         });
       }
-      return Number(process.hrtime.bigint()) / 1e6 - performance.now();
+      const now = performance.now();
+      return [Number(process.hrtime.bigint()) / 1e6 - now, now];
     },
     // -> a reading; null while another settles the heap, for a reading leaves garbage; undefined for a stranger.
     read(who, withHandles) {

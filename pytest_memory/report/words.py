@@ -217,8 +217,9 @@ REASONS: Mapping[str, Reason] = {
         "and long synchronous work",
     ),
     "gc-dropped": Reason(
-        phrase="some collections came faster than they were read, so there were more than are known",
-        hint="read more often: a shorter interval (--memory-interval)",
+        phrase="some collections came faster than they were read, or just before a process was killed: there may have "
+        "been more than are known",
+        hint="let processes end by themselves; where the app is observed, read more often (--memory-interval)",
     ),
     "no-inspector": Reason(
         phrase="the app has no inspector that answers, so nothing of its memory was measured",

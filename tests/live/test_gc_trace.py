@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from support.apps import wait_until
@@ -161,6 +162,38 @@ def test_next_to_nothing_is_lost_between_an_end_and_the_next_beginning(make_spec
 
     assert made > 20 * flushes
     assert 0 <= missing <= flushes / 10
+
+
+@pytest.mark.parametrize("end", ["process.exit(0)", "process.disconnect()", "(() => { throw new Error('over') })()"])
+@pytest.mark.parametrize("interval_s", [0.05, 1.0])
+def test_a_process_that_ends_by_itself_tells_all_its_collections(
+    make_spec: MakeSpec, tmp_path: Path, end: str, interval_s: float
+) -> None:
+    child = tmp_path / "child.js"
+    child.write_text(f"""
+        process.once('message', () => {{
+          let count = 0;
+          const timer = setInterval(() => {{
+            gc();
+            count += 1;
+            if (count === 20) {{ clearInterval(timer); setTimeout(() => {end}, 10); }}
+          }}, 20);
+        }});
+    """)
+    fork = f"require('child_process').fork({str(child)!r}, {{ execArgv: ['--expose-gc'], silent: true }})"
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        app.evaluate(f"globalThis.child = {fork}; child.on('exit', () => {{ globalThis.ended = true; }}); 0")
+        pid = app.evaluate("child.pid")
+        sampler = watching(app, interval_s)
+        try:
+            assert wait_until(lambda: pid in sampler._watches and sampler._watches[pid].traces)
+            app.evaluate("child.send('go'); 0")
+            assert wait_until(lambda: app.evaluate("globalThis.ended"))
+            assert wait_until(lambda: pid not in sampler._watches)
+        finally:
+            sampler.stop()
+    assert len([event for event in of_kind(sampler.gc_events, "mark-compact") if event.pid == pid]) == 20
+    assert sampler.gc_dropped == 0
 
 
 def test_an_app_that_ends_while_it_is_traced_ends_as_it_would(make_spec: MakeSpec) -> None:

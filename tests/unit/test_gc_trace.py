@@ -14,7 +14,7 @@ from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.errors import InspectorClosed, InspectorCommandError, InspectorTimeout
 from pytest_memory.gc_trace import GcTrace
 from pytest_memory.sampler import Sampler
-from pytest_memory.watch import Watch
+from pytest_memory.watch import Draft, Watch
 
 SCAVENGE = [
     {"pid": 1, "tid": 1, "ts": 1000, "ph": "B", "name": "MinorGC", "args": {}},
@@ -34,8 +34,8 @@ class Inspector:
         self.tell: Callable[[dict[str, Any]], None] = lambda _: None
         self.subscribed = False
 
-    def evaluate(self, *args: object, **options: object) -> float:
-        return 0.0
+    def evaluate(self, *args: object, **options: object) -> list[float]:
+        return [0.0, 0.0]
 
     def call(self, method: str, *args: object, **options: object) -> dict[str, Any]:
         if self.refuses is not None:
@@ -47,6 +47,9 @@ class Inspector:
             raise InspectorClosed("gone")
         self.asked.append((method, Future()))
         return self.asked[-1][1]
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        self.farewell = callback
 
     def together(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -168,3 +171,39 @@ def test_a_probe_that_is_gone_leaves_the_session_to_the_next() -> None:
     watch.collect(cast(Any, None), future, 0.0, cast(Any, None))
     assert not watch.probed
     assert not inspector.tracing.locked()
+
+
+def watched(sampler: Sampler, inspector: Inspector) -> Watch:
+    watch = Watch(1, cast(InspectorClient, inspector), "me")
+    sampler._begin_watching(watch)
+    future = watch.request(full=False)
+    assert future is not None
+    future.set_result({"result": {"value": [0.0, 1, 2, 3, 4, -1, -1, 0]}})
+    watch.collect(Draft(), future, 0.0, sampler)  # now it is known when its collections were
+    return watch
+
+
+def test_what_a_killed_process_told_is_kept_and_what_it_did_not_tell_is_said_to_be_unknown() -> None:
+    sampler, inspector = Sampler(cast(Any, None)), Inspector()
+    watched(sampler, inspector)
+    inspector.tell({"value": SCAVENGE})
+    inspector.closed = True
+    sampler._forget_others([])
+    assert [event.kind for event in sampler.gc_events] == ["scavenge"]
+    assert sampler.gc_dropped == 1
+    assert not inspector.tracing.locked()
+    assert not inspector.subscribed
+
+
+def test_a_process_that_ends_and_waits_for_us_tells_all() -> None:
+    sampler, inspector = Sampler(cast(Any, None)), Inspector()
+    watched(sampler, inspector)
+    answering = threading.Thread(target=inspector.farewell)
+    answering.start()
+    while answering.is_alive():
+        with contextlib.suppress(StopIteration):
+            if inspector.answer() == "NodeTracing.stop":
+                inspector.tell({"value": SCAVENGE})
+    sampler._forget_others([])
+    assert [event.kind for event in sampler.gc_events] == ["scavenge"]
+    assert sampler.gc_dropped == 0

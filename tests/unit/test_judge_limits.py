@@ -243,3 +243,11 @@ def test_nothing_judged_is_not_a_pass() -> None:
 )
 def test_what_fails(outcome: Outcome, fail_on: str, failed: bool) -> None:
     assert judge.fails(outcome, fail_on) is failed
+
+
+def test_the_beginning_of_incremental_marking_is_not_counted_beside_the_collection_it_prepares() -> None:
+    events = [gc(kind, 0.001) for kind in ("scavenge", "incremental", "mark-compact", "incremental", "mark-compact")]
+    for text, outcome in (("2", "pass"), ("1", "critical")):
+        setting = LimitSetting(name="max_gc_count", limit=Limit(kind="bytes", value=float(text), text=text))
+        checks = judge_limits(Measured(gc_events=events, gc_observed=True), [setting], NO_HEALTH)
+        assert only(checks, "max_gc_count").outcome == outcome

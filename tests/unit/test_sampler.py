@@ -25,10 +25,10 @@ class Inspector:
         self.takes_probe = True
         self.tracing = threading.Lock()
 
-    def evaluate(self, *args: object, **options: object) -> float:
+    def evaluate(self, *args: object, **options: object) -> list[float]:
         if not self.takes_probe:
             raise InspectorTimeout("the app is blocked")
-        return 0.0
+        return [0.0, 0.0]
 
     def call(self, method: str, *args: object, **options: object) -> dict[str, Any]:
         raise InspectorCommandError(f"{method} was refused by Node")
