@@ -169,7 +169,8 @@ def parse_ready(text: str | None) -> Ready | None:
 def parse_attach(target: str | int, *, what: str = "node_app: what to attach to") -> AttachTarget:
     """A pid (``4711``), ``"HOST:PORT"`` of an inspector, its ``"ws://…"`` URL, or an app's ``"http://…"`` URL."""
     expected = 'a pid, "HOST:PORT" or "ws://HOST:PORT/UUID" of an inspector, or the "http://…" URL of a local app'
-    wrong = ConfigError(f"{what} is {target!r}; expected {expected}", slug="config-app")
+    hint = "node --inspect prints the ws:// address; a pid is sent SIGUSR1, which opens one"
+    wrong = ConfigError(f"{what} is {target!r}; expected {expected}", slug="config-app", hint=hint)
     if isinstance(target, bool) or not isinstance(target, (str, int)):
         raise wrong
     text = str(target).strip()
@@ -268,5 +269,20 @@ def _has_host(url: str) -> bool:
         return False
 
 
+_HINTS = {
+    "app": 'a marker reads @pytest.mark.node_app("server.js"), the option --memory-app="npm run start"',
+    "port": "without port= a free one is chosen and given to the app as PORT, and as {port} in its command",
+    "ready": 'ready="/health" waits for an answer below 500 there, ready="log:listening" for a line of output',
+    "env": 'env={"NODE_ENV": "test", "DEBUG": None} sets one variable and removes another',
+    "node_options": 'node_options="--max-old-space-size=256 --expose-gc" gives two',
+    "cwd": "the directory the app is started in",
+    "node": "the node program to start the app with; without it, the one on PATH",
+    "ready_timeout": "ready_timeout=60 waits a minute for an app that compiles first",
+    "stop_timeout": "stop_timeout=10 gives an app ten seconds to end by itself",
+    "url": "where requests are sent, if that is not the port the app was given",
+}
+
+
 def _bad(what: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"node_app: {what} is {value!r}; expected {expected}", slug="config-app")
+    hint = _HINTS[what.partition("[")[0]]
+    return ConfigError(f"node_app: {what} is {value!r}; expected {expected}", slug="config-app", hint=hint)

@@ -22,18 +22,21 @@ MakeSpec = Callable[..., AppSpec]
 KEPT_BYTES = 8_000_000
 
 
-EVERY_KIND = ("rss_bytes", "heap_used_bytes", "heap_total_bytes", "external_bytes", "array_buffers_bytes", "fds")
+EVERY_KIND = ("rss_bytes", "heap_used_bytes", "heap_total_bytes", "external_bytes", "array_buffers_bytes")
+KINDS = (*EVERY_KIND, "fds", "handles", "uss_bytes", "pss_bytes")  # these once a second
 
 
 def test_samples_hold_every_kind_of_memory(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app, interval=0.02) as monitor:
         for _ in range(50):
             app.client.get("/")
-        assert wait_until(lambda: any(all(getattr(s, name) for name in EVERY_KIND) for s in monitor.samples))
+        assert wait_until(lambda: any(all(getattr(s, name) for name in KINDS) for s in monitor.samples))
         assert wait_until(lambda: len(monitor.samples) >= 10)
-    sample = next(s for s in monitor.samples if all(getattr(s, name) for name in EVERY_KIND))
+    sample = next(s for s in monitor.samples if all(getattr(s, name) for name in KINDS))
     assert sample.pid == app.pid
     assert sample.heap_used_bytes < sample.heap_total_bytes < sample.rss_bytes
+    assert 0 < sample.uss_bytes <= sample.pss_bytes
+    assert sample.uss_bytes < sample.rss_bytes * 1.2  # the two are not read at the same moment
     assert [s.t_s for s in monitor.samples] == sorted(s.t_s for s in monitor.samples)
 
 

@@ -44,6 +44,25 @@ def test_growth_within_the_limit_passes_and_beyond_it_fails(project) -> None:
     assert large["samples"]["rss_bytes"]
 
 
+def test_the_status_letter_tells_what_memory_failed_and_what_only_warns(project) -> None:
+    project.test(GROWS)
+    project.test(
+        """
+        def test_plain():
+            assert False
+
+        def test_warned(node_app, memory_monitor):
+            node_app.client.get("/grow", params={"bytes": 900_000})
+        """,
+        name="test_others",
+    )
+    options = ("--memory-heap-growth-warning=600KB", "test_memory.py", "test_others.py")
+    short = project.run("-q", *options)
+    assert "".join(line.split()[0] for line in short.outlines if line.endswith("%]")) == ".MFm"
+    long = project.run("-v", *options)
+    long.stdout.fnmatch_lines(["*test_large FAILED*", "*test_warned PASSED (warning)*"])
+
+
 def test_xfail_holds_and_a_strict_xfail_that_stays_within_its_limit_fails(project) -> None:
     project.test("""
         import pytest

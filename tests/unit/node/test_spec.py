@@ -102,6 +102,7 @@ def test_what_cannot_be_meant_is_refused_with_the_value(fields: dict[str, Any], 
         AppSpec(**fields)
     assert said in error.value.message
     assert error.value.slug == "config-app"
+    assert error.value.hint
 
 
 @pytest.mark.parametrize(
