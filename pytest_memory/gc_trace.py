@@ -12,6 +12,7 @@ carried out between two of the app's own instructions, about half a millisecond 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -32,11 +33,15 @@ sent after that answer, all of it is here."""
 
 
 class GcTrace:
-    """One process's trace, not begun yet.  ``lost`` when Node refused to begin it again: collections are missing."""
+    """One process's trace, not begun yet; any thread may ask.
+
+    ``lost`` when Node refused to begin it again: collections are missing from there on."""
 
     def __init__(self, inspector: InspectorClient) -> None:
         self.lost = False
         self._inspector = inspector
+        self._changing = threading.Lock()  # whether it runs is what was asked last
+        self._untold = False
         self._arrived: deque[object] = deque()
         self._ending: list[Future[None]] = []
         self._runs = False
@@ -63,30 +68,39 @@ class GcTrace:
         return None
 
     def begin(self) -> None:
-        """Without waiting for the answer: commands of one connection are carried out in their order."""
-        if not self._runs:
+        """Without waiting for the answer: commands of one connection are carried out in their order.
+
+        Of a process that has ended, or is about to, there is nothing more to tell."""
+        with self._changing:
+            if self._runs or self._inspector.closed or self._inspector.exiting:
+                return
             self._runs = True
-            self._submit(_START, _CONFIG).add_done_callback(self._note_refusal)
+            begun = self._submit(_START, _CONFIG)
+        begun.add_done_callback(self._note_refusal)
 
     def end(self) -> None:
         """From here on nothing is noted; `wait` for what has been."""
-        if not self._runs:
-            return
-        self._runs = False
         told: Future[None] = Future()
-        self._ending.append(told)
-        self._submit(_STOP).add_done_callback(lambda _: self._send_barrier(told))
+        with self._changing:
+            if not self._runs:
+                return
+            self._runs = False
+            self._ending = [*(one for one in self._ending if not one.done()), told]
+            ended = self._submit(_STOP)
+        ended.add_done_callback(lambda answered: self._send_barrier(answered, told))
 
     def flush(self) -> None:
         """Ask for what has been noted so far, which arrives after a while."""
-        if self._runs:
+        with self._changing:
+            if not self._runs:
+                return
             with self._inspector.together():  # what the app collected between them would be in neither trace
                 self._submit(_STOP)
                 begun = self._submit(_START, _CONFIG)
-            begun.add_done_callback(self._note_refusal)
+        begun.add_done_callback(self._note_refusal)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether everything that was noted before an `end` has arrived, waiting for it at most so long."""
+        """Whether nothing that was noted before an `end` is on its way any more, waiting for it at most so long."""
         deadline = time.monotonic() + timeout_s
         for told in tuple(self._ending):
             with contextlib.suppress(FutureTimeout):
@@ -96,8 +110,13 @@ class GcTrace:
     @property
     def is_ending(self) -> bool:
         """Whether what was noted before an `end` may still be on its way."""
-        self._ending = [told for told in self._ending if not told.done()]
-        return bool(self._ending)
+        return not all(told.done() for told in tuple(self._ending))
+
+    def take_untold(self) -> bool:
+        """Whether, since the last time, an `end` was not answered: what was noted before it is lost."""
+        with self._changing:
+            untold, self._untold = self._untold, False
+        return untold
 
     def take(self) -> Iterator[Pause]:
         """The pauses that have arrived since the last time."""
@@ -120,11 +139,19 @@ class GcTrace:
         self._arrived.append(params.get("value"))
 
     def _note_refusal(self, answered: Future[dict[str, Any]]) -> None:
-        if not answered.cancelled() and answered.exception() is not None and not self._inspector.closed:
+        if _has_failed(answered) and not self._inspector.closed:
             self.lost = True
 
-    def _send_barrier(self, told: Future[None]) -> None:
-        self._submit(_BARRIER).add_done_callback(lambda _: told.set_result(None))
+    def _send_barrier(self, ended: Future[dict[str, Any]], told: Future[None]) -> None:
+        if _has_failed(ended):
+            self._note_told(ended, told)
+        else:
+            self._submit(_BARRIER).add_done_callback(lambda answered: self._note_told(answered, told))
+
+    def _note_told(self, answered: Future[dict[str, Any]], told: Future[None]) -> None:
+        if _has_failed(answered):
+            self._untold = True
+        told.set_result(None)
 
     def _submit(self, method: str, params: dict[str, Any] | None = None) -> Future[dict[str, Any]]:
         """Never raises: a connection that has ended is told by the future."""
@@ -134,3 +161,7 @@ class GcTrace:
             failed: Future[dict[str, Any]] = Future()
             failed.set_exception(error)
             return failed
+
+
+def _has_failed(answered: Future[dict[str, Any]]) -> bool:
+    return answered.cancelled() or answered.exception() is not None

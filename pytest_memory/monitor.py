@@ -305,6 +305,8 @@ class MemoryMonitor:
 
         ``start()`` does this by itself; call it again after a warm-up."""
         sampler = self._active()
+        if self.app_restarted:
+            sampler.look_again()  # the new process is watched from the beginning of the window
         self._window_pid = self.app.pid
         self._window_first_load = len(self._load_results)
         self._forget_background_runs()
@@ -541,8 +543,8 @@ class MemoryMonitor:
         late = sum(1 for sample in sampler.samples if sample.late_s > _LATE_S) + self.missed_samples
         if taken >= 10 and late > _LATE_SHARE * (taken + self.missed_samples):
             self.note("late-samples", late=late, samples=taken + self.missed_samples)
-        if sampler.gc_dropped:
-            self.note("gc-dropped", collections=sampler.gc_dropped)
+        if self.gc_dropped:
+            self.note("gc-dropped", times=self.gc_dropped)
         blocked = [sample for sample in sampler.samples if sample.blocked]
         if blocked:
             self.note("blocked-loop", samples=len(blocked), first_s=round(blocked[0].t_s, 3))

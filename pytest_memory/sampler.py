@@ -35,12 +35,18 @@ class SampledApp(Protocol):
     @property
     def processes(self) -> Sequence[ProcessRecord]: ...
 
+    @property
+    def announced_pids(self) -> frozenset[int]: ...
+
+    @property
+    def printed_bytes(self) -> int | None: ...
+
     def inspector_of(self, pid: int) -> InspectorClient: ...
 
 
-def find_measured(app: SampledApp) -> list[int]:
-    """The pids of the processes whose memory is the app's: all but wrappers such as npm."""
-    return [record.pid for record in app.processes if record.role != "wrapper"]
+def find_measured(app: SampledApp) -> list[ProcessRecord]:
+    """The processes whose memory is the app's: all but wrappers such as npm."""
+    return [record for record in app.processes if record.role != "wrapper"]
 
 
 def find_inspector(app: SampledApp, pid: int) -> InspectorClient | None:
@@ -82,11 +88,15 @@ class Sampler:
         self._depth = 0
         self._reading = threading.Lock()
         self._pausing = threading.Lock()
+        self._finding = threading.Lock()
+        self._met: set[int] = set()  # the Node processes that have been watched, or were over before the start
+        self._has_begun = False
         self._thread: threading.Thread | None = None
         self._finder: threading.Thread | None = None
         self._started_at = 0.0
         self._found_at = float("-inf")
         self._full_at = float("-inf")
+        self._printed_bytes: int | None = None
         self.samples: list[Sample] = []
         self.gc_events: list[GcEvent] = []
         self.missed = 0
@@ -109,7 +119,9 @@ class Sampler:
     def start(self) -> None:
         """Install the probes, take the first sample, and go on in the background."""
         self._started_at = self._clock()
+        self._met.update(self._app.announced_pids)
         self._find_processes()
+        self._has_begun = True
         self._tick(0.0)
         self._thread = threading.Thread(target=self._run, name="memory sampler", daemon=True)
         self._finder = threading.Thread(target=self._keep_finding, name="memory sampler's finder", daemon=True)
@@ -128,6 +140,7 @@ class Sampler:
             self._finder.join(timeout=MAX_ANSWER_S)
             if not self._finder.is_alive() and self.now_s - self._found_at >= _REFRESH_S:
                 self._find_processes()
+            self._count_unmet()
         self._ask_all(Watch.await_turn, MAX_ANSWER_S)  # what never yielded has not told of its collections yet
         self._tick(self.now_s)
         with self._pausing:
@@ -163,18 +176,21 @@ class Sampler:
         watch.end_trace()
 
     def _end_quiet(self) -> None:
+        self._count_unmet()
         with self._pausing:
             watches = tuple(self._watches.values())
-            for watch in watches:
-                watch.take_open_answers(self, 0.0)
-                watch.take_pauses(self, MAX_ANSWER_S)
-            self.gc_events_before_pause = len(self.gc_events)
-            self.gc_dropped_before_pause = self.gc_dropped
-            self._depth -= 1
-            if self._depth == 0:
+            try:
                 for watch in watches:
-                    watch.resume_probe()
-                self._quiet.clear()
+                    watch.take_open_answers(self, 0.0)
+                    watch.take_pauses(self, MAX_ANSWER_S)
+                self.gc_events_before_pause = len(self.gc_events)
+                self.gc_dropped_before_pause = self.gc_dropped
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    for watch in watches:
+                        watch.resume_probe()
+                    self._quiet.clear()
 
     def _ask_all(self, ask: Callable[[Watch], None], timeout_s: float) -> None:
         """Ask all at once, then wait for all: one that works on does not delay the others."""
@@ -227,7 +243,8 @@ class Sampler:
     def _ask(self, drafts: list[tuple[Watch, Draft]], full: bool) -> None:
         """Ask all isolates at once, then collect: one slow process does not delay the others."""
         deadline = self._clock() + min(MAX_ANSWER_S, max(0.05, self._interval_s * 0.8))
-        asked = [(watch, draft, watch.request(full)) for watch, draft in drafts]
+        logged = self._may_have_logged() or full
+        asked = [(watch, draft, watch.request(full, logged=logged)) for watch, draft in drafts]
         for watch, draft, future in asked:
             if future is not None:
                 watch.collect(draft, future, max(0.0, deadline - self._clock()), self)
@@ -235,42 +252,71 @@ class Sampler:
             if full and not draft.blocked:
                 watch.read_workers(draft, max(0.05, deadline - self._clock()))
 
+    def _may_have_logged(self) -> bool:
+        """Whether the app has printed since the last time, or nobody knows.  One that catches its own output to print
+        nothing is asked to let go once a second."""
+        before, self._printed_bytes = self._printed_bytes, self._app.printed_bytes
+        return self._printed_bytes is None or self._printed_bytes != before
+
     def _keep_finding(self) -> None:
         """In a thread of its own: a process that does not answer must not hold up the samples of the others."""
         while not self._stop.wait(_REFRESH_S):
             self._find_processes(is_over=self._stop.is_set)
 
+    def look_again(self) -> None:
+        """Find the app's processes now, and not within the second: it has been restarted."""
+        self._find_processes()
+
     def _find_processes(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Watch what belongs to the app now: at once by what the system knows, then through inspectors."""
-        self._found_at = self.now_s
-        try:
-            pids = find_measured(self._app)
-        except (AppError, InspectorError):
-            return  # it is ending or being restarted: the next look finds it, or somebody says that it died
-        self._forget_others(pids)
-        for pid in pids:
-            inspector = find_inspector(self._app, pid)
-            if is_over():
-                return  # a process answered when nobody sampled any more: nothing is put into it
-            if inspector is not None and self._watches[pid].wants_probe(inspector):
-                self._begin_watching(Watch(pid, inspector, self._token), is_over)
+        with self._finding:
+            self._found_at = self.now_s
+            try:
+                records = find_measured(self._app)
+            except (AppError, InspectorError):
+                return  # it is ending or being restarted: the next look finds it, or somebody says that it died
+            self._forget_others([record.pid for record in records])
+            for record in records:
+                inspector = find_inspector(self._app, record.pid)
+                if is_over():
+                    return  # a process answered when nobody sampled any more: nothing is put into it
+                watch = self._watches[record.pid]
+                if inspector is None:
+                    watch.refuses = watch.inspector is None and record.inspector_url is not None
+                elif watch.wants_probe(inspector):
+                    self._begin_watching(Watch(record.pid, inspector, self._token), is_over)
+        self._count_unmet()
 
     def _forget_others(self, pids: Sequence[int]) -> None:
         known = self._watches
+        self._watches = {pid: known.get(pid) or Watch(pid, None, self._token) for pid in pids}
         for pid, watch in known.items():
             if pid not in pids:
                 watch.let_go(self)
-        self._watches = {pid: known.get(pid) or Watch(pid, None, self._token) for pid in pids}
 
     def _begin_watching(self, watch: Watch, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Its probe begins paused, and stays so while a settled reading is taken."""
+        """Its probe begins paused, and stays so while a settled reading is taken.
+
+        What a process collected before that is in no event: one that began meanwhile, or was not to be asked."""
         with self._pausing:
             if is_over():
                 watch.remove_probe(self)
                 return
+            before = self._watches.get(watch.pid)
+            if before is not None and before.inspector is not None:
+                before.let_go(self)
+            elif self._has_begun:
+                self.gc_dropped += 1
+            self._met.add(watch.pid)
             self._watches = {**self._watches, watch.pid: watch}
             if self._depth == 0:
                 watch.resume_probe()
+
+    def _count_unmet(self) -> None:
+        """Node processes that began and ended between two looks: what they collected is in no event."""
+        unmet = self._app.announced_pids - self._met - self._watches.keys()
+        self._met |= unmet
+        self.gc_dropped += len(unmet)
 
     def _keep(self, watch: Watch, draft: Draft, t_s: float, late_s: float) -> None:
         sample = Sample(t_s=t_s, pid=watch.pid, late_s=late_s, blocked=draft.blocked, **draft.values)

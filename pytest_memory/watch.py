@@ -7,7 +7,9 @@ in time, which is `sampler`; nor what runs inside the app, which is `node/probe.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -62,11 +64,14 @@ class Draft:
 
 
 class Watch:
-    """One process under observation: its psutil handle, its probe, the offset between its clock and ours."""
+    """One process under observation: its psutil handle, its probe, the offset between its clock and ours.
 
-    def __init__(self, pid: int, inspector: InspectorClient | None, token: str) -> None:
+    ``inspector`` is None for what is no Node process; with ``refuses``, for one that is and cannot be asked."""
+
+    def __init__(self, pid: int, inspector: InspectorClient | None, token: str, *, refuses: bool = False) -> None:
         self.pid = pid
         self.inspector = inspector
+        self.refuses = refuses
         self.probed = False
         self._token = token
         self._offset_s: float | None = None
@@ -77,6 +82,10 @@ class Watch:
         self._timed: Future[dict[str, Any]] | None = None
         self._pauses = 0
         self._trace: GcTrace | None = None
+        self._was_lost = False
+        self._last: Future[dict[str, Any]] | None = None  # the answer of a probe that was removed
+        self._leaving = threading.Lock()
+        self._forget_farewell: Callable[[], None] = lambda: None
         self._origin_ms = 0.0  # of performance.now, on the clock of process.hrtime
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
@@ -100,8 +109,7 @@ class Watch:
         self._origin_ms, now_ms = joined
         self._match_clocks(now_ms)
         self._trace = GcTrace.open(self.inspector, timeout_s=_INSTALL_TIMEOUT_S)
-        if self._trace is not None:
-            self.inspector.on_exit(self._take_leave)
+        self._forget_farewell = self.inspector.on_exit(self._take_leave)
 
     def wants_probe(self, inspector: InspectorClient) -> bool:
         """Whether this process is to be asked for the first time, through a new connection, or once more."""
@@ -111,9 +119,10 @@ class Watch:
 
     @property
     def is_deaf(self) -> bool:
-        """A Node process that did not take the probe, or would not be traced any more."""
-        is_lost = self._trace is not None and self._trace.lost
-        return self.inspector is not None and (is_lost or not self.probed)
+        """A Node process that cannot be asked, did not take the probe, or would not be traced any more."""
+        trace = self._trace
+        is_lost = self._was_lost or (trace is not None and trace.lost)
+        return self.refuses or (self.inspector is not None and (is_lost or not self.probed))
 
     @property
     def traces(self) -> bool:
@@ -122,14 +131,16 @@ class Watch:
 
     @property
     def has_open_answers(self) -> bool:
-        return bool(self._open) or (self._trace is not None and self._trace.is_ending)
+        trace = self._trace
+        return bool(self._open) or (trace is not None and trace.is_ending)
 
     def resume_probe(self) -> None:
         """Without waiting for the answer: commands of one connection are carried out in their order."""
         observes = "false" if self.traces else "true"
         self._submit(f"resume('{self._token}', {self._pauses}, {observes})")
-        if self._trace is not None:
-            self._trace.begin()
+        trace = self._trace
+        if trace is not None:
+            trace.begin()
 
     def pause_probe(self) -> None:
         """Ask for the last reading before the pause; `take_open_answers` has it."""
@@ -138,42 +149,66 @@ class Watch:
 
     def flush_trace(self) -> None:
         """`take_pauses` has what was noted until now a moment later."""
-        if self._trace is not None:
-            self._trace.flush()
+        trace = self._trace
+        if trace is not None:
+            trace.flush()
 
     def end_trace(self) -> None:
         """`take_pauses` has what was noted until then."""
-        if self._trace is not None:
-            self._trace.end()
+        trace = self._trace
+        if trace is not None:
+            trace.end()
 
     def await_turn(self) -> None:
         self._leave_open(self._submit("turned()", await_promise=True))
 
     def remove_probe(self, listener: Listener) -> None:
-        self._leave_open(self._submit(f"remove('{self._token}')"))
+        self._ask_to_leave()
         self.take_open_answers(listener, MAX_ANSWER_S)
         self.end_trace()
         self.let_go(listener, MAX_ANSWER_S)
 
+    def _ask_to_leave(self) -> None:
+        asked = self._submit(f"remove('{self._token}')")
+        if asked is not None:
+            self._last = asked
+            self._leave_open(asked)
+
     def _take_leave(self) -> None:
-        """The process is about to end and waits for us: what its trace holds would end with it."""
-        self.end_trace()
-        if self._trace is not None:
-            self._trace.wait(_FAREWELL_S)
+        """The process is about to end and waits for us: what its trace, or its probe, holds would end with it."""
+        trace = self._trace
+        if trace is not None:
+            trace.end()
+            trace.wait(_FAREWELL_S)
+            return
+        self._ask_to_leave()
+        if self._last is not None:
+            with contextlib.suppress(FutureTimeout, InspectorError):
+                self._last.result(_FAREWELL_S)
 
     def let_go(self, listener: Listener, timeout_s: float = 0.0) -> None:
         """Keep what is known of a process that has ended or is left alone; what is not known is told as such."""
-        if self._trace is None:
-            is_told = not self._open
-        else:
-            is_told = self.take_pauses(listener, timeout_s) and not self._trace.runs and not self._open
-        if not is_told:
+        if not self._tell_last(listener, timeout_s):
             listener.gc_dropped += 1
+        self._forget_farewell()
         self._close_trace()
 
-    def _close_trace(self) -> None:
-        trace, self._trace = self._trace, None
+    def _tell_last(self, listener: Listener, timeout_s: float) -> bool:
+        """Whether all its collections are known, from when it was first asked."""
+        trace = self._trace
+        is_told = True
         if trace is not None:
+            is_told = self.take_pauses(listener, timeout_s) and not trace.runs
+        elif self.inspector is not None:
+            self.take_open_answers(listener, timeout_s)
+            is_told = _is_reading(self._last)
+        return is_told and not self.is_deaf
+
+    def _close_trace(self) -> None:
+        with self._leaving:
+            trace, self._trace = self._trace, None
+        if trace is not None:
+            self._was_lost = self._was_lost or trace.lost
             trace.close()
 
     def _leave_open(self, asked: Future[dict[str, Any]] | None) -> None:
@@ -190,12 +225,15 @@ class Watch:
         """Keep the collections that the trace has told, waiting at most so long for what it told at its end.
 
         Whether that was everything it has been asked for."""
-        if self._trace is None:
+        trace = self._trace
+        if trace is None:
             return True
-        is_told = self._trace.wait(timeout_s)
+        is_told = trace.wait(timeout_s)
+        if trace.take_untold():
+            listener.gc_dropped += 1
         if self._offset_s is None:
             return False  # they are kept until it is known when they were
-        for pause in self._trace.take():
+        for pause in trace.take():
             at_s = self._offset_s + (pause.start_us / 1000 - self._origin_ms) / 1000
             listener.add_gc_event(self.pid, pause.kind, at_s, pause.duration_us / 1e6)
         return is_told
@@ -247,16 +285,18 @@ class Watch:
         draft.values["uss_bytes"] = info.uss
         draft.values["pss_bytes"] = getattr(info, "pss", None)
 
-    def request(self, full: bool) -> Future[dict[str, Any]] | None:
-        """Send the question; no waiting.  While one is unanswered no other is asked."""
+    def request(self, full: bool, *, logged: bool = True) -> Future[dict[str, Any]] | None:
+        """Send the question; no waiting.  While one is unanswered no other is asked.
+
+        ``logged``: whether it may have logged something since the last time."""
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
         if self._open:
             return self._open[0]  # asked while the loop was blocked; its answer holds the collections since then
-        if full:
-            # An attached inspector keeps every logged object alive: let go before looking.  At short intervals not
-            # each time, for it costs the app as much as the look itself.
+        if logged:
+            # An attached inspector keeps every logged object alive: let go before looking.  Not where there is nothing
+            # to let go, for it costs the app as much as the look itself.
             with contextlib.suppress(InspectorError):
                 inspector.submit("Runtime.discardConsoleEntries")
         self._asked_at = time.monotonic()
@@ -297,7 +337,10 @@ class Watch:
             return
         deadline = time.monotonic() + timeout_s
         try:
-            asked = [worker.submit("Runtime.getHeapUsage") for worker in self.inspector.workers(timeout_s=timeout_s)]
+            workers = self.inspector.workers(timeout_s=timeout_s)
+            for worker in workers:
+                worker.submit("Runtime.discardConsoleEntries")
+            asked = [worker.submit("Runtime.getHeapUsage") for worker in workers]
             answers = [future.result(max(0.0, deadline - time.monotonic())) for future in asked]
         except (FutureTimeout, InspectorError):
             return  # a busy or ending worker: the next full sample asks again
@@ -336,3 +379,10 @@ class Watch:
             self._best_round_trip_s = round_trip_s
             self._offset_s = (self._asked_at + arrived) / 2 - now_ms / 1000
         return self._offset_s
+
+
+def _is_reading(asked: Future[dict[str, Any]] | None) -> bool:
+    """Whether it was answered by numbers: not at all where the process has ended meanwhile."""
+    if asked is None or not asked.done() or asked.cancelled() or asked.exception() is not None:
+        return False
+    return isinstance(asked.result().get("result", {}).get("value"), list)

@@ -186,19 +186,20 @@ class InspectorClient(_Session):
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Commands submitted inside by this thread reach Node at once: the app does nothing of its own between them.
-
-        As good as always; other threads' commands may come between."""
+        """Commands submitted inside by this thread reach Node at once, and nobody else's between them: the app does
+        nothing of its own there.  Other threads' commands wait meanwhile."""
         with self._connection.together():
             yield
 
-    def on_exit(self, callback: Callable[[], None]) -> None:
+    def on_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback()`` when the app is about to exit and waits for us; then the connection is closed.
+
+        Returns the unsubscriber.
 
         It runs on a thread of its own, may issue commands (``evaluate`` still answers after process.exit and an
         uncaught exception, not after a natural end), and has FAREWELL_TIMEOUT_S before the socket is dropped.
         """
-        self._connection.farewells.append(callback)
+        return self._connection.add_farewell(callback)
 
     def workers(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[WorkerSession]:
         """The worker_threads alive now, workers of workers included, each a session of its own.
@@ -242,10 +243,10 @@ class _Connection:
     def __init__(self, url: str, transport: TextTransport) -> None:
         self.url = url
         self.exiting = False
-        self.farewells: list[Callable[[], None]] = []
+        self._farewells: tuple[Callable[[], None], ...] = ()
         self._transport = transport
         self._lock = threading.Lock()  # of everything below; never held while a callback or the socket runs
-        self._send_lock = threading.Lock()  # keeps frames whole and in the order of their ids
+        self._send_lock = threading.RLock()  # keeps frames whole, in the order of their ids, and together
         self._protocol = InspectorProtocol()
         self._futures: dict[int, Future[JsonObject]] = {}
         self._callbacks: dict[tuple[str, str], tuple[EventCallback, ...]] = {}
@@ -262,8 +263,23 @@ class _Connection:
     def closed(self) -> bool:
         return self._protocol.closed
 
-    def together(self) -> contextlib.AbstractContextManager[None]:
-        return self._transport.together()
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._send_lock, self._transport.together():
+            yield
+
+    def add_farewell(self, callback: Callable[[], None]) -> Callable[[], None]:
+        with self._lock:
+            self._farewells = (*self._farewells, callback)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                rest = list(self._farewells)
+                if callback in rest:
+                    rest.remove(callback)
+                self._farewells = tuple(rest)
+
+        return unsubscribe
 
     def attached_workers(self) -> tuple[WorkerAttached, ...]:
         with self._lock:
@@ -293,6 +309,7 @@ class _Connection:
         self, method: str, params: Mapping[str, Any] | None, session_id: str
     ) -> tuple[Command, Future[JsonObject]]:
         future: Future[JsonObject] = Future()
+        broken = None
         with self._send_lock:
             with self._lock:
                 command = self._protocol.send(method, params, session_id)
@@ -300,8 +317,11 @@ class _Connection:
             try:
                 self._transport.send_text(command.text)
             except InspectorClosed as error:
-                # Part of a frame may be out: the stream cannot be used any more.
-                self.close(f"sending {method} failed: {error.message}")
+                broken = error
+        if broken is not None:
+            # Part of a frame may be out: the stream cannot be used any more.  Not with the lock held: whoever waits
+            # for an answer is told by this, and may want to send.
+            self.close(f"sending {method} failed: {broken.message}")
         return command, future
 
     def call(self, method: str, params: Mapping[str, Any] | None, session_id: str, timeout_s: float) -> JsonObject:
@@ -377,7 +397,7 @@ class _Connection:
 
     def _say_farewell(self) -> None:
         self.exiting = True
-        if not self.farewells:
+        if not self._farewells:
             self.close("the app has ended")
             return
         threading.Thread(target=self._run_farewells, name="inspector farewell", daemon=True).start()
@@ -387,7 +407,7 @@ class _Connection:
         release.daemon = True
         release.start()
         try:
-            for callback in self.farewells:
+            for callback in self._farewells:
                 _run_guarded(callback)
         finally:
             release.cancel()

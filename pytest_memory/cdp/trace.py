@@ -28,8 +28,11 @@ _PAUSES: Final[dict[str, GcKind]] = {
 }
 # What happens inside of a MinorGC with --minor-ms (--minor-mc until V8 11).
 _MINOR_MARKING: Final = frozenset({"V8.GCMinorMS", "V8.GCMinorMC"})
-# A MajorGC that only ends marking, and collects nothing (V8 10, Node 18).
-_ONLY_MARKING: Final = "incremental finalization step"
+# A MajorGC that collects nothing but ends marking, or runs the finalizers of a collection (V8 10, Node 18).
+_OTHERWISE: Final[dict[str, GcKind]] = {
+    "incremental finalization step": "incremental",
+    "invoke weak phantom callbacks": "weak-callbacks",
+}
 _ENDLESS: Final = 1e18  # JSON has numbers of any size, a clock has not
 _FORCED: Final = frozenset({"low memory notification", "heap profiler", "sampling profiler"})
 """HeapProfiler.collectGarbage, a snapshot, the beginning of a sampling profile: somebody looked at the heap."""
@@ -78,9 +81,9 @@ class _Begun:
     marks: bool = False
 
     def kind_of(self, name: str) -> GcKind:
-        if self.reason == _ONLY_MARKING:
-            return "incremental"
-        return "minor-mark-compact" if self.marks else _PAUSES[name]
+        if self.marks:
+            return "minor-mark-compact"
+        return _OTHERWISE.get(self.reason, _PAUSES[name])
 
 
 def _find_main_thread(events: Sequence[dict[str, object]]) -> object:

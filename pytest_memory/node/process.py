@@ -125,6 +125,13 @@ class NodeApp:
         records = assign_roles(facts, self._backing.announced, self.pid, self._backing.inspectors)
         return tuple(dataclasses.replace(r, worker_threads=self._worker_threads(r)) for r in records)
 
+    @property
+    def announced_pids(self) -> frozenset[int]:
+        """The pids of all Node processes the app has had, those that have ended too; wrappers are none of it.
+
+        Empty for attached apps, of which nobody announces itself."""
+        return frozenset(pid for pid, one in self._backing.announced.items() if not one.wrapper)
+
     def _worker_threads(self, record: ProcessRecord) -> tuple[WorkerThread, ...]:
         try:
             if record.role == "app" and not self._stopped:
@@ -208,6 +215,11 @@ class NodeApp:
     def output(self) -> AppOutput:
         """The last part of what it printed, stdout and stderr together; empty for an attached app."""
         return self._backing.output
+
+    @property
+    def printed_bytes(self) -> int | None:
+        """How much it has printed, inspector noise included; None where nobody knows: of an attached app."""
+        return self._backing.output.bytes_seen if self.spec.command is not None else None
 
     @property
     def alive(self) -> bool:

@@ -262,7 +262,7 @@ _NOTES: Mapping[str, str] = {
     "not-settled": "memory was still moving when it was read",
     "shared-machine": "other tests ran on this machine at the same time",
     "gc-not-observed": "garbage collections could not be observed",
-    "gc-dropped": "some collections came faster than they were read, or with a process's violent end: not counted",
+    "gc-dropped": "some collections may not be known: processes began, were killed or could not be asked meanwhile",
     "no-inspector": "no inspector connection: only the operating system's numbers were measured",
     "not-precise": "the app did not run in precise mode: compiled code moves the heap by some 100 KB",
     "not-explained": "what grew could not be looked at in heap snapshots",

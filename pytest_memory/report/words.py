@@ -217,9 +217,10 @@ REASONS: Mapping[str, Reason] = {
         "and long synchronous work",
     ),
     "gc-dropped": Reason(
-        phrase="some collections came faster than they were read, or just before a process was killed: there may have "
-        "been more than are known",
-        hint="let processes end by themselves; where the app is observed, read more often (--memory-interval)",
+        phrase="collections came faster than they were read, or a process began, was killed or could not be asked "
+        "meanwhile: there may have been more than are known",
+        hint="start the app's processes before the measured window and let them end by themselves; where another tool "
+        "traces the app, read more often (--memory-interval)",
     ),
     "no-inspector": Reason(
         phrase="the app has no inspector that answers, so nothing of its memory was measured",

@@ -63,6 +63,25 @@ def test_a_heap_that_never_rests_says_by_how_much_it_still_moved(app: NodeApp) -
     assert memory.moved_bytes > SETTLED_BYTES
 
 
+def test_settling_goes_on_while_each_collection_lets_go_of_more(app: NodeApp) -> None:
+    """A chain of finalizers: what one frees is collected with the next round, and no sooner."""
+    before = settle_app(app)
+    app.evaluate("""
+      globalThis.chain = Array.from({ length: 9 }, () => Array.from({ length: 5_000 }, (_, i) => ({ i })));
+      globalThis.dropped = new FinalizationRegistry(() => {
+        chain.pop();
+        if (chain.length > 0) dropped.register({}, 0);
+      });
+      dropped.register({}, 0);
+      0
+    """)
+    memory = settle_app(app)
+    assert memory.converged
+    assert app.evaluate("chain.length") == 0
+    assert memory.collections > 9
+    assert memory.heap_used_bytes - before.heap_used_bytes < 100_000
+
+
 def test_settling_waits_for_what_the_last_requests_left_running(app: NodeApp, load: LoadGenerator) -> None:
     # Twice before the first reading: an app's first requests cost it tens of kilobytes, whatever they do.
     for _ in range(2):

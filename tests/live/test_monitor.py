@@ -15,6 +15,7 @@ from pytest_memory.errors import ConfigError, MonitorError
 from pytest_memory.heap.capture import Camera
 from pytest_memory.leakrun import LeakResult
 from pytest_memory.progress import Progress
+from pytest_memory.sampler import Sampler
 
 pytestmark = pytest.mark.node
 
@@ -74,6 +75,26 @@ def test_logged_objects_are_not_growth(make_spec: MakeSpec) -> None:
     with NodeApp.start(make_spec("grower.js")) as app, MemoryMonitor(app) as monitor:
         app.evaluate(log + "; 0")
     assert monitor.growth["heap_used"].amount < 2_000_000
+
+
+def test_what_was_logged_is_let_go_before_each_sample(make_spec: MakeSpec) -> None:
+    """Also between the samples that ask for everything."""
+    log = "(() => { const row = { logged: 1 }; globalThis.row = new WeakRef(row); console.log(row); return 0 })()"
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        app.inspector  # noqa: B018 - the console keeps objects for whoever is connected
+        app.evaluate(log)
+        app.evaluate("gc(); 0")
+        assert app.evaluate("row.deref()?.logged ?? 0") == 1, "nothing kept it: this test would prove nothing"
+        sampler = Sampler(app, interval_s=0.05, full_interval_s=1e6)
+        sampler.start()
+        try:
+            app.evaluate(log)
+            seen = len(sampler.samples)
+            assert wait_until(lambda: len(sampler.samples) >= seen + 2)
+            app.evaluate("gc(); 0")
+            assert app.evaluate("row.deref()?.logged ?? 0") == 0
+        finally:
+            sampler.stop()
 
 
 def test_collections_of_the_app_are_seen_and_our_own_are_not_counted(make_spec: MakeSpec) -> None:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -189,6 +190,19 @@ def test_cluster_workers_are_told_from_the_primary(start_app: StartApp) -> None:
     assert wait_until(lambda: all(r.inspector_url for r in app.processes))
     for worker in workers:
         assert app.inspector_of(worker.pid).evaluate("[require('cluster').isWorker, process.pid]") == [True, worker.pid]
+
+
+@pytest.mark.parametrize(("command", "cwd"), [("cluster.js", "."), ("npm start", "npm-app"), ("family.js", ".")])
+def test_no_process_of_the_app_has_an_inspector_that_others_can_reach(
+    start_app: StartApp, command: str, cwd: str
+) -> None:
+    app = start_app(command, cwd=str(APPS / cwd), ready="/")
+    inspected = {record.pid: record.inspector_url for record in app.processes if record.inspector_url}
+    assert app.pid in inspected
+    for pid, url in inspected.items():
+        port = urlsplit(url).port
+        listening = [c for c in psutil.Process(pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        assert {c.laddr.ip for c in listening if c.laddr.port == port} == {"127.0.0.1"}, (pid, url)
 
 
 def test_worker_threads_are_listed_with_the_app(start_app: StartApp) -> None:

@@ -12,6 +12,9 @@ import psutil
 import pytest
 from support.apps import is_gone, wait_until
 
+from pytest_memory.node.discover import listening_ports
+from pytest_memory.node.readiness import choose_free_port
+
 pytestmark = pytest.mark.node
 
 
@@ -130,19 +133,33 @@ def test_a_fixture_of_the_projects_own_may_stand_in_for_node_app(project: Any) -
     result.stdout.fnmatch_lines(["*heap grew*limit 1MB*"])
 
 
-def test_an_app_already_running_is_attached_to_and_left_running(project: Any) -> None:
+@pytest.mark.parametrize(
+    "named_by", ["--memory-inspector=ws", "--memory-inspector=address", "--memory-inspector=pid", "--memory-app=url"]
+)
+def test_an_app_already_running_is_attached_to_and_left_running(project: Any, named_by: str) -> None:
     project.ini()
-    project.test("def test_it(node_app, memory_monitor): print('PID', node_app.pid)")
+    project.test("""
+        import pytest
+
+        @pytest.mark.max_heap_growth("1MB")
+        def test_it(node_app, memory_monitor):
+            print("PID", node_app.pid)
+            node_app.evaluate("globalThis.kept = Array.from({ length: 4e5 }, (_, i) => ({ i })); 0")
+    """)
+    port = choose_free_port()
     command = [project.node, "--inspect=127.0.0.1:0", "server.js"]
-    environment = {**os.environ, "PORT": "0"}
+    environment = {**os.environ, "PORT": str(port)}
     with subprocess.Popen(command, cwd=project.path, env=environment, stderr=subprocess.PIPE, text=True) as app:
         try:
             assert app.stderr is not None
             url = app.stderr.readline().split()[-1]
-            for target in (url, url.removeprefix("ws://").partition("/")[0]):
-                result = project.run("-s", f"--memory-inspector={target}")
-                result.assert_outcomes(passed=1)
-                result.stdout.fnmatch_lines([f"*PID {app.pid}*"])
+            assert wait_until(lambda: port in listening_ports(psutil.Process(app.pid)))
+            option, _, name = named_by.partition("=")
+            address = url.removeprefix("ws://").partition("/")[0]
+            names = {"ws": url, "address": address, "pid": str(app.pid), "url": f"http://127.0.0.1:{port}"}
+            result = project.run("-s", f"{option}={names[name]}")
+            result.assert_outcomes(failed=1)
+            result.stdout.fnmatch_lines([f"*PID {app.pid}*", "*heap grew*limit 1MB*"])
             assert app.poll() is None
         finally:
             app.kill()

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
+from support.sampled import SampledNobody
 
 from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.errors import InspectorClosed, InspectorCommandError, InspectorTimeout
@@ -26,6 +27,7 @@ class Inspector:
     """Keeps what it is asked; a test answers."""
 
     closed = False
+    exiting = False
 
     def __init__(self, *, refuses: Exception | None = None) -> None:
         self.tracing = threading.Lock()
@@ -48,8 +50,9 @@ class Inspector:
         self.asked.append((method, Future()))
         return self.asked[-1][1]
 
-    def on_exit(self, callback: Callable[[], None]) -> None:
+    def on_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         self.farewell = callback
+        return lambda: None
 
     def together(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -142,7 +145,7 @@ def test_where_the_connection_has_ended_nobody_waits() -> None:
 def test_collections_of_an_app_that_works_on_when_it_is_to_pause_are_not_all_known(monkeypatch: Any) -> None:
     monkeypatch.setattr("pytest_memory.sampler._MAX_PAUSE_S", 0.0)
     monkeypatch.setattr("pytest_memory.sampler.MAX_ANSWER_S", 0.0)
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Inspector()
     watch = Watch(1, cast(InspectorClient, inspector), "me")
     assert watch.traces
@@ -154,7 +157,7 @@ def test_collections_of_an_app_that_works_on_when_it_is_to_pause_are_not_all_kno
 
 
 def test_who_would_not_be_traced_any_more_makes_collections_not_observed() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Inspector()
     sampler._begin_watching(Watch(1, cast(InspectorClient, inspector), "me"))
     assert sampler.gc_observed
@@ -184,7 +187,7 @@ def watched(sampler: Sampler, inspector: Inspector) -> Watch:
 
 
 def test_what_a_killed_process_told_is_kept_and_what_it_did_not_tell_is_said_to_be_unknown() -> None:
-    sampler, inspector = Sampler(cast(Any, None)), Inspector()
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
     watched(sampler, inspector)
     inspector.tell({"value": SCAVENGE})
     inspector.closed = True
@@ -196,7 +199,7 @@ def test_what_a_killed_process_told_is_kept_and_what_it_did_not_tell_is_said_to_
 
 
 def test_a_process_that_ends_and_waits_for_us_tells_all() -> None:
-    sampler, inspector = Sampler(cast(Any, None)), Inspector()
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
     watched(sampler, inspector)
     answering = threading.Thread(target=inspector.farewell)
     answering.start()
@@ -207,3 +210,70 @@ def test_a_process_that_ends_and_waits_for_us_tells_all() -> None:
     sampler._forget_others([])
     assert [event.kind for event in sampler.gc_events] == ["scavenge"]
     assert sampler.gc_dropped == 0
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_an_end_that_nobody_answers_tells_nothing_and_that_is_said(answers: int) -> None:
+    """Killed a moment before it was settled: between the end and its answer, or before the data came."""
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
+    watch = watched(sampler, inspector)
+    for _, future in inspector.asked:
+        if not future.done():
+            future.set_result({})
+    watch.end_trace()
+    for _ in range(answers):
+        assert inspector.answer() == "NodeTracing.stop"
+    inspector.closed = True
+    inspector.asked[-1][1].set_exception(InspectorClosed("gone"))
+    assert watch.take_pauses(sampler, 0.0)
+    assert sampler.gc_dropped == 1
+    sampler._forget_others([])
+    assert sampler.gc_dropped == 1, "once is enough"
+
+
+def test_a_process_that_told_all_is_not_begun_anew_when_the_others_are() -> None:
+    """It has ended, and is forgotten within a second: the app is settled meanwhile."""
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
+    watch = watched(sampler, inspector)
+    watch.end_trace()
+    while not watch.take_pauses(sampler, 0.0):
+        inspector.answer()
+    inspector.exiting = True
+    watch.resume_probe()
+    inspector.closed = True
+    watch.resume_probe()
+    sampler._forget_others([])
+    assert sampler.gc_dropped == 0
+
+
+def test_a_refused_beginning_is_not_forgotten_when_the_sampler_stops() -> None:
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
+    watch = watched(sampler, inspector)
+    begin = next(future for method, future in inspector.asked if method == "NodeTracing.start")
+    begin.set_exception(InspectorCommandError("somebody traces through this session"))
+    watch.end_trace()
+    watch.let_go(sampler)
+    assert not watch.traces
+    assert not sampler.gc_observed
+    assert sampler.gc_dropped == 1
+
+
+def test_a_new_connection_to_a_process_leaves_a_gap_that_is_said() -> None:
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
+    watched(sampler, inspector)
+    inspector.tell({"value": SCAVENGE})
+    sampler._begin_watching(Watch(1, cast(InspectorClient, Inspector()), "me"))
+    assert [event.kind for event in sampler.gc_events] == ["scavenge"]
+    assert sampler.gc_dropped == 1
+    assert not inspector.tracing.locked()
+
+
+def test_a_watch_that_two_threads_let_go_frees_its_session_once() -> None:
+    sampler, inspector = Sampler(SampledNobody()), Inspector()
+    watch = watched(sampler, inspector)
+    trace = watch._trace
+    assert trace is not None
+    watch.let_go(sampler)
+    assert inspector.tracing.acquire(blocking=False), "another sampler's"
+    watch.let_go(sampler)
+    assert inspector.tracing.locked()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
+from support.sampled import SampledNobody
 
 from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.errors import InspectorCommandError, InspectorTimeout
@@ -19,6 +22,7 @@ class Inspector:
     """Answers when told to, and does not trace."""
 
     closed = False
+    exiting = False
 
     def __init__(self) -> None:
         self.asked: list[Future[dict[str, Any]]] = []
@@ -36,6 +40,13 @@ class Inspector:
     def submit(self, method: str, params: object = None) -> Future[dict[str, Any]]:
         self.asked.append(Future())
         return self.asked[-1]
+
+    def on_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self.farewell = callback
+        return lambda: None
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
 
 def test_a_late_answer_is_timed_by_its_arrival_not_by_when_it_is_looked_at() -> None:
@@ -78,7 +89,7 @@ class Obedient(Inspector):
         future = super().submit(method, params)
         expression = (params or {}).get("expression", "")
         self.verbs.extend(verb for verb in ("pause", "resume", "read") if f"{verb}(" in expression)
-        asks = "pause(" in expression or "read(" in expression
+        asks = any(f"{verb}(" in expression for verb in ("pause", "read", "remove"))
         future.set_result(self.readings.pop(0) if asks and self.readings else {})
         return future
 
@@ -91,7 +102,7 @@ def watch_of(sampler: Sampler, inspector: Inspector) -> Watch:
 
 @pytest.mark.parametrize("at_ms", [0.0, 4_000.0, -9e9])
 def test_what_the_pause_brings_came_before_whatever_the_apps_clock_says(at_ms: float) -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     watch = watch_of(sampler, Obedient(answer(at_ms, 5.0, 4.0), answer(at_ms, 7.0, 4.0)))
     with sampler.quiet():
         pass
@@ -104,7 +115,7 @@ def test_what_the_pause_brings_came_before_whatever_the_apps_clock_says(at_ms: f
 
 
 def test_a_question_still_open_is_answered_before_the_pause() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Inspector()
     watch = watch_of(sampler, inspector)
     future = watch.request(full=False)
@@ -119,7 +130,7 @@ def test_a_question_still_open_is_answered_before_the_pause() -> None:
 
 def test_a_pause_that_is_answered_while_the_app_is_settled_still_tells_of_what_came_before(monkeypatch: Any) -> None:
     monkeypatch.setattr("pytest_memory.sampler._MAX_PAUSE_S", 0.01)
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Inspector()
     watch_of(sampler, inspector)
     with sampler.quiet():
@@ -130,7 +141,7 @@ def test_a_pause_that_is_answered_while_the_app_is_settled_still_tells_of_what_c
 
 
 def test_quiet_within_quiet_is_quiet_until_the_outer_one_ends() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Obedient(answer())
     watch_of(sampler, inspector)
     with sampler.quiet():
@@ -141,7 +152,7 @@ def test_quiet_within_quiet_is_quiet_until_the_outer_one_ends() -> None:
 
 
 def test_an_interrupt_while_waiting_for_the_pause_does_not_leave_the_sampler_deaf(monkeypatch: Any) -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Obedient()
     watch_of(sampler, inspector)
     monkeypatch.setattr(sampler, "_ask_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -152,7 +163,7 @@ def test_an_interrupt_while_waiting_for_the_pause_does_not_leave_the_sampler_dea
 
 
 def test_what_another_settles_is_a_sample_without_a_heap_not_the_end_of_the_probe() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     watch = watch_of(sampler, Obedient({"result": {"type": "object", "subtype": "null", "value": None}}))
     future = watch.request(full=False)
     assert future is not None
@@ -173,7 +184,7 @@ def test_what_another_settles_is_a_sample_without_a_heap_not_the_end_of_the_prob
 def test_a_reading_that_fails_once_is_asked_again_and_a_probe_that_is_gone_is_not(
     reply: dict[str, Any], probed: bool
 ) -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     watch = watch_of(sampler, Obedient(reply))
     future = watch.request(full=False)
     assert future is not None
@@ -182,7 +193,7 @@ def test_a_reading_that_fails_once_is_asked_again_and_a_probe_that_is_gone_is_no
 
 
 def test_a_process_that_ends_without_its_last_answer_leaves_its_collections_unknown() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     watch = watch_of(sampler, Inspector())
     future = watch.request(full=False)
     assert future is not None
@@ -194,7 +205,7 @@ def test_a_process_that_ends_without_its_last_answer_leaves_its_collections_unkn
 def test_who_did_not_take_the_probe_is_asked_again_later_and_until_then_collections_are_not_observed(
     monkeypatch: Any,
 ) -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     inspector = Inspector()
     inspector.takes_probe = False
     watch = watch_of(sampler, inspector)
@@ -205,7 +216,7 @@ def test_who_did_not_take_the_probe_is_asked_again_later_and_until_then_collecti
 
 
 def test_a_process_found_while_the_app_is_settled_is_not_watched_until_then() -> None:
-    sampler = Sampler(cast(Any, None))
+    sampler = Sampler(SampledNobody())
     found_before, found_meanwhile = Obedient(answer()), Obedient()
     watch_of(sampler, found_before)
     assert found_before.verbs == ["resume"]
@@ -214,3 +225,79 @@ def test_a_process_found_while_the_app_is_settled_is_not_watched_until_then() ->
         assert found_meanwhile.verbs == []
     assert found_before.verbs == ["resume", "pause", "resume"]
     assert found_meanwhile.verbs == ["resume"]
+
+
+def observed(sampler: Sampler, inspector: Inspector) -> Watch:
+    """Its session refuses to trace."""
+    watch = watch_of(sampler, inspector)
+    assert watch.probed
+    assert not watch.traces
+    return watch
+
+
+def test_an_observed_process_that_ends_and_waits_for_us_gives_its_last_reading() -> None:
+    sampler = Sampler(SampledNobody())
+    inspector = Obedient()
+    observed(sampler, inspector)
+    inspector.readings.append(answer(1.0, 3.0, 4.0))
+    inspector.farewell()
+    sampler._forget_others([])
+    assert [event.duration_s for event in sampler.gc_events] == [0.003]
+    assert sampler.gc_dropped == 0
+
+
+def test_an_observed_process_that_is_killed_takes_its_last_collections_with_it() -> None:
+    sampler = Sampler(SampledNobody())
+    observed(sampler, Obedient())
+    sampler._forget_others([])
+    assert sampler.gc_dropped == 1
+
+
+def test_what_a_process_collected_before_it_was_watched_is_in_no_event() -> None:
+    sampler = Sampler(SampledNobody())
+    watch_of(sampler, Obedient())
+    assert sampler.gc_dropped == 0, "those there are at the start begin with it"
+    sampler._has_begun = True
+    sampler._begin_watching(Watch(2, cast(InspectorClient, Obedient()), "me"))
+    assert sampler.gc_dropped == 1
+
+
+def test_processes_that_began_and_ended_between_two_looks_are_counted_once() -> None:
+    app = SampledNobody()
+    sampler = Sampler(app)
+    watch_of(sampler, Obedient())
+    app.announced_pids = frozenset({1, 7, 8})
+    sampler._count_unmet()
+    assert sampler.gc_dropped == 2
+    sampler._count_unmet()
+    assert sampler.gc_dropped == 2
+
+
+def test_what_happened_before_the_window_is_counted_before_it() -> None:
+    app = SampledNobody()
+    sampler = Sampler(app)
+    app.announced_pids = frozenset({7})
+    with sampler.quiet():
+        pass
+    assert sampler.gc_dropped_before_pause == sampler.gc_dropped == 1
+
+
+def test_a_node_process_that_cannot_be_asked_is_not_observed() -> None:
+    sampler = Sampler(SampledNobody())
+    watch_of(sampler, Obedient())
+    assert sampler.gc_observed
+    refusing = Watch(2, None, "me", refuses=True)
+    sampler._watches[2] = refusing
+    assert not sampler.gc_observed
+    refusing.let_go(sampler)
+    assert sampler.gc_dropped == 1
+
+
+def test_what_was_logged_is_let_go_where_something_was_printed_or_nobody_knows() -> None:
+    app = SampledNobody()
+    sampler = Sampler(app)
+    assert sampler._may_have_logged(), "an attached app: nobody knows"
+    app.printed_bytes = 100
+    assert [sampler._may_have_logged() for _ in range(2)] == [True, False]
+    app.printed_bytes = 101
+    assert [sampler._may_have_logged() for _ in range(2)] == [True, False]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memory.cdp.trace import Pause, read_pauses
+from pytest_memory.model import GcKind
 
 PID = 4321
 
@@ -41,10 +42,12 @@ def test_what_an_inspector_forces_is_not_the_apps(reason: str) -> None:
     assert list(read_pauses(told)) == [Pause("mark-compact", 3, 2)]
 
 
-def test_the_end_of_marking_collects_nothing() -> None:
-    assert list(read_pauses(collection("MajorGC", 1, 2, "incremental finalization step"))) == [
-        Pause("incremental", 1, 1)
-    ]
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("incremental finalization step", "incremental"), ("invoke weak phantom callbacks", "weak-callbacks")],
+)
+def test_what_is_traced_as_a_collection_and_collects_nothing_is_none(reason: str, kind: GcKind) -> None:
+    assert list(read_pauses(collection("MajorGC", 1, 2, reason))) == [Pause(kind, 1, 1)]
 
 
 @pytest.mark.parametrize("name", ["V8.GCMinorMS", "V8.GCMinorMC"])
