@@ -3,17 +3,18 @@
 Two hello-world servers share one CPU, each under full load, and the monitor watches now the one, now the other.  The
 scheduler gives both the same share of that CPU, so what watching takes shows in the requests that the watched one
 answers less *at the same time*; whatever else the machine does, or its host takes away, meets both alike.  Each has
-half a CPU, so it is asked half as often as the interval says, and for everything every two seconds instead of one: as
-often in what it works as it would be on a CPU of its own.  (One server, watched and not in turn, differs by a quarter
-from one second to the next on a shared machine: hundreds of pairs prove nothing about one per cent.) The servers
-count their requests and CPU time themselves, so that nothing of how a load begins or ends is measured.
+half a CPU, so it is asked half as often as the interval says, for everything every two seconds instead of one, and for
+collections every ten instead of five: as often in what it works as it would be on a CPU of its own.  (One server,
+watched and not in turn, differs by a quarter from one second to the next on a shared machine: hundreds of pairs prove
+nothing about one per cent.) The servers count their requests and CPU time themselves, so that nothing of how a load
+begins or ends is measured.
 
 Prints the ratio of their throughputs, watched to not, with the interval of its median; the same between stretches in
 which nobody is watched, which is how exact all this is; the ratio of CPU times per request; the CPU time that watching
 takes from an idle app; and, with the whole interval, the share of samples within 20 ms of schedule.
 Bars: the monitor costs less than 1 % of throughput; at least 98 % of the samples are on time.
 
-    python benchmarks/monitor_overhead.py [--rounds 40] [--seconds 2] [--interval 100ms] [--node PATH]
+    python benchmarks/monitor_overhead.py [--rounds 12] [--seconds 10] [--interval 100ms] [--node PATH]
 """
 
 from __future__ import annotations
@@ -142,12 +143,12 @@ def share_a_cpu(apps: Sequence[NodeApp]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument(
         "--seconds",
         type=float,
-        default=FULL_SAMPLE_EVERY_S / CPU_SHARE,
-        help="of each of a round's four stretches; a multiple of two, or what is asked every two seconds is not in it",
+        default=10.0,
+        help="of each of a round's four stretches; a multiple of ten, or what is asked every ten seconds is not in it",
     )
     parser.add_argument("--interval", default="100ms")
     parser.add_argument("--node")

@@ -210,7 +210,8 @@ class MemoryMonitor:
     def gc_events(self) -> tuple[GcEvent, ...]:
         """Every garbage collection of the app since the start; those we force are not among them.
 
-        While the monitor runs, the last two seconds may be missing: V8 is asked once a second."""
+        While the monitor runs, the last two seconds may be missing (six at intervals under a second): V8 is asked now
+        and then."""
         return () if self._sampler is None else tuple(self._sampler.gc_events)
 
     @property

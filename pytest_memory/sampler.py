@@ -24,6 +24,9 @@ from pytest_memory.watch import MAX_ANSWER_S, Draft, Watch
 FULL_SAMPLE_EVERY_S = 1.0
 """USS, PSS, handles and descriptors cost a millisecond a process: looked at no more often than this."""
 
+_PATIENCE = 5
+"""At intervals under a second, collections are asked for with every fifth full sample: the app is asked enough."""
+
 _REFRESH_S = 1.0  # how often new processes of the app are looked for
 _MAX_PAUSE_S = 5.0
 """What an app that works on has not answered by then it answers while it is settled, which waits for the same turn."""
@@ -60,11 +63,11 @@ def find_inspector(app: SampledApp, pid: int) -> InspectorClient | None:
 class Sampler:
     """Samples an app at a fixed interval from a thread of its own until stopped.
 
-    ``samples`` grow in time order, ``gc_events`` as they are told: one process's in order, each up to two seconds
-    late.  ``missed`` counts ticks that were skipped because the one before took too long, ``gc_dropped`` what is
-    known to be in no event: a collection that found no room, or all that a process may have done before it was killed.
-    Both as they were when the app was last left in peace are ``gc_events_before_pause`` and
-    ``gc_dropped_before_pause``.  Times are seconds since
+    ``samples`` grow in time order, ``gc_events`` as they are told: one process's in order, each up to two seconds late
+    (six at intervals under a second).  ``missed`` counts ticks that were skipped because the one before took too long,
+    ``gc_dropped`` how often collections may have been in no event: one that found no room, or all that a process may
+    have done before it was watched, while it could not be asked, or before it was killed.  Both as they were when the
+    app was last left in peace are ``gc_events_before_pause`` and ``gc_dropped_before_pause``.  Times are seconds since
     ``start()``."""
 
     def __init__(
@@ -79,6 +82,7 @@ class Sampler:
         self._app = app
         self._interval_s = interval_s
         self._full_interval_s = full_interval_s
+        self._patience = _PATIENCE if interval_s < full_interval_s else 1
         self.on_sample = on_sample
         self._clock = clock
         self._watches: dict[int, Watch] = {}
@@ -243,8 +247,8 @@ class Sampler:
     def _ask(self, drafts: list[tuple[Watch, Draft]], full: bool) -> None:
         """Ask all isolates at once, then collect: one slow process does not delay the others."""
         deadline = self._clock() + min(MAX_ANSWER_S, max(0.05, self._interval_s * 0.8))
-        logged = self._may_have_logged() or full
-        asked = [(watch, draft, watch.request(full, logged=logged)) for watch, draft in drafts]
+        logged = self._may_have_logged(full)
+        asked = [(watch, draft, watch.request(full, logged=logged, patience=self._patience)) for watch, draft in drafts]
         for watch, draft, future in asked:
             if future is not None:
                 watch.collect(draft, future, max(0.0, deadline - self._clock()), self)
@@ -252,11 +256,11 @@ class Sampler:
             if full and not draft.blocked:
                 watch.read_workers(draft, max(0.05, deadline - self._clock()))
 
-    def _may_have_logged(self) -> bool:
-        """Whether the app has printed since the last time, or nobody knows.  One that catches its own output to print
-        nothing is asked to let go once a second."""
+    def _may_have_logged(self, full: bool) -> bool:
+        """Whether the app has printed since the last time.  Where nobody knows, or an app may catch its own output and
+        print nothing, so it is taken to have: of the first kind always, of the second with every full sample."""
         before, self._printed_bytes = self._printed_bytes, self._app.printed_bytes
-        return self._printed_bytes is None or self._printed_bytes != before
+        return full or self._printed_bytes is None or self._printed_bytes != before
 
     def _keep_finding(self) -> None:
         """In a thread of its own: a process that does not answer must not hold up the samples of the others."""

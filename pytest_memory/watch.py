@@ -147,11 +147,11 @@ class Watch:
         self._pauses += 1
         self._leave_open(self._submit(f"pause('{self._token}', {self._pauses})", await_promise=True))
 
-    def flush_trace(self) -> None:
-        """`take_pauses` has what was noted until now a moment later."""
+    def flush_trace(self, patience: int = 1) -> None:
+        """`take_pauses` has what was noted until now a moment later; not at every occasion, but one of so many."""
         trace = self._trace
         if trace is not None:
-            trace.flush()
+            trace.flush(patience)
 
     def end_trace(self) -> None:
         """`take_pauses` has what was noted until then."""
@@ -285,10 +285,10 @@ class Watch:
         draft.values["uss_bytes"] = info.uss
         draft.values["pss_bytes"] = getattr(info, "pss", None)
 
-    def request(self, full: bool, *, logged: bool = True) -> Future[dict[str, Any]] | None:
+    def request(self, full: bool, *, logged: bool = True, patience: int = 1) -> Future[dict[str, Any]] | None:
         """Send the question; no waiting.  While one is unanswered no other is asked.
 
-        ``logged``: whether it may have logged something since the last time."""
+        ``logged``: whether it may have logged something since the last time; ``patience``: of `flush_trace`."""
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
@@ -302,7 +302,7 @@ class Watch:
         self._asked_at = time.monotonic()
         asked = self._submit(f"read('{self._token}', {'true' if full else 'false'})")
         if full:
-            self.flush_trace()
+            self.flush_trace(patience)
         if asked is not None:
             self._timed = asked
             asked.add_done_callback(self._note_arrival)

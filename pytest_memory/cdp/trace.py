@@ -47,14 +47,26 @@ class Pause:
     duration_us: float
 
 
-def read_pauses(events: object) -> Iterator[Pause]:
-    """The pauses of the main thread in one message's ``value``; whatever is of another shape is passed over.
+class PauseReader:
+    """The pauses in the messages of one trace, in the order they came.
 
-    A process traces all its threads at once.  Its main thread is named in every message, and on Linux it has the
-    number of the process."""
-    listed = [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+    A message ends where a buffer of Node's was full: the beginning of a collection may be in one and its end in the
+    next."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Begun] = {}
+
+    def read(self, events: object) -> Iterator[Pause]:
+        """The pauses of the main thread that end in one message's ``value``; what is of another shape is passed over.
+
+        A process traces all its threads at once.  Its main thread is named in every message, and on Linux it has the
+        number of the process."""
+        listed = [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+        yield from _read_pauses(listed, self._open)
+
+
+def _read_pauses(listed: Sequence[dict[str, object]], open_: dict[str, _Begun]) -> Iterator[Pause]:
     main = _find_main_thread(listed)
-    open_: dict[str, _Begun] = {}
     for event in listed:
         name, at_us = event.get("name"), _number_of(event, "ts")
         if event.get("tid") != main or not isinstance(name, str) or at_us is None:

@@ -184,6 +184,22 @@ def test_next_to_nothing_is_lost_between_an_end_and_the_next_beginning(make_spec
     assert 0 <= missing <= flushes / 10
 
 
+def test_more_than_nodes_buffers_hold_is_told_all_the_same(make_spec: MakeSpec) -> None:
+    """Node sends a buffer when it is full: nothing is flushed here."""
+    burst = "for (let i = 0; i < 100 && made < 60_000; i += 1) { gc({ type: 'minor' }); made += 1; }"
+    with NodeApp.start(make_spec("grower.js", node_options="--expose-gc")) as app:
+        trace = GcTrace.open(app.inspector, timeout_s=5.0)
+        assert trace is not None
+        trace.begin()
+        app.evaluate(f"globalThis.made = 0; setInterval(() => {{ {burst} }}, 0); 0")
+        assert wait_until(lambda: app.evaluate("made") == 60_000)
+        trace.end()
+        assert trace.wait(20.0)
+        pauses = trace.take()
+        trace.close()
+    assert sum(pause.kind == "scavenge" for pause in pauses) == 60_000
+
+
 @pytest.mark.parametrize("end", ["process.exit(0)", "process.disconnect()", "(() => { throw new Error('over') })()"])
 @pytest.mark.parametrize("interval_s", [0.05, 1.0])
 def test_a_process_that_ends_by_itself_tells_all_its_collections(

@@ -101,6 +101,26 @@ def test_a_flush_ends_it_and_begins_it_anew_and_only_while_it_runs() -> None:
     assert [method for method, _ in inspector.asked] == ["NodeTracing.start", "NodeTracing.stop", "NodeTracing.start"]
 
 
+def test_a_patient_flush_waits_for_its_occasion_unless_there_is_much_to_tell() -> None:
+    inspector = Inspector()
+    trace = opened(inspector)
+    trace.begin()
+
+    def flushes() -> int:
+        return sum(method == "NodeTracing.stop" for method, _ in inspector.asked)
+
+    for _ in range(7):
+        trace.flush(patience=3)
+    assert flushes() == 2
+    inspector.tell({"value": SCAVENGE * 10_000})
+    trace.flush(patience=3)
+    trace.flush(patience=3)
+    assert flushes() == 4
+    inspector.tell({"value": SCAVENGE})
+    trace.flush(patience=3)
+    assert flushes() == 4
+
+
 @pytest.mark.parametrize(
     ("refusal", "then"),
     [

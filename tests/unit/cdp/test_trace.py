@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memory.cdp.trace import Pause, read_pauses
+from pytest_memory.cdp.trace import Pause, PauseReader
 from pytest_memory.model import GcKind
 
 PID = 4321
@@ -24,7 +24,7 @@ def collection(name: str, start_us: float, end_us: float, reason: str = "allocat
 
 def test_a_begin_and_an_end_are_one_pause() -> None:
     told = [*collection("MinorGC", 1000, 1700), *collection("MajorGC", 5000, 9000)]
-    assert list(read_pauses(told)) == [Pause("scavenge", 1000, 700), Pause("mark-compact", 5000, 4000)]
+    assert list(PauseReader().read(told)) == [Pause("scavenge", 1000, 700), Pause("mark-compact", 5000, 4000)]
 
 
 def test_an_event_that_has_its_duration_is_one_pause() -> None:
@@ -33,13 +33,13 @@ def test_an_event_that_has_its_duration_is_one_pause() -> None:
         event("V8.GCPhantomHandleProcessingCallback", "X", 900, dur=20),
         event("V8.GCIncrementalMarking", "X", 1000, dur=50),  # a step: not told by Node's observer either
     ]
-    assert list(read_pauses(told)) == [Pause("incremental", 10, 300), Pause("weak-callbacks", 900, 20)]
+    assert list(PauseReader().read(told)) == [Pause("incremental", 10, 300), Pause("weak-callbacks", 900, 20)]
 
 
 @pytest.mark.parametrize("reason", ["low memory notification", "heap profiler", "sampling profiler"])
 def test_what_an_inspector_forces_is_not_the_apps(reason: str) -> None:
     told = [*collection("MajorGC", 1, 2, reason), *collection("MajorGC", 3, 5, "testing")]
-    assert list(read_pauses(told)) == [Pause("mark-compact", 3, 2)]
+    assert list(PauseReader().read(told)) == [Pause("mark-compact", 3, 2)]
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,30 @@ def test_what_an_inspector_forces_is_not_the_apps(reason: str) -> None:
     [("incremental finalization step", "incremental"), ("invoke weak phantom callbacks", "weak-callbacks")],
 )
 def test_what_is_traced_as_a_collection_and_collects_nothing_is_none(reason: str, kind: GcKind) -> None:
-    assert list(read_pauses(collection("MajorGC", 1, 2, reason))) == [Pause(kind, 1, 1)]
+    assert list(PauseReader().read(collection("MajorGC", 1, 2, reason))) == [Pause(kind, 1, 1)]
 
 
 @pytest.mark.parametrize("name", ["V8.GCMinorMS", "V8.GCMinorMC"])
 def test_a_minor_collection_that_marks_is_told_by_what_happens_inside(name: str) -> None:
     begin, end = collection("MinorGC", 100, 200)
     told = [begin, event(name, "X", 110, dur=80), end, *collection("MinorGC", 300, 400)]
-    assert [pause.kind for pause in read_pauses(told)] == ["minor-mark-compact", "scavenge"]
+    assert [pause.kind for pause in PauseReader().read(told)] == ["minor-mark-compact", "scavenge"]
+
+
+def test_a_collection_that_ends_in_the_next_message_is_one() -> None:
+    """Node sends a buffer when it is full, in the middle of whatever is noted."""
+    reader = PauseReader()
+    begin, end = collection("MajorGC", 100, 400)
+    assert list(reader.read([*collection("MinorGC", 1, 2), begin])) == [Pause("scavenge", 1, 1)]
+    assert list(reader.read([end, *collection("MinorGC", 500, 600)])) == [
+        Pause("mark-compact", 100, 300),
+        Pause("scavenge", 500, 100),
+    ]
 
 
 def test_other_threads_collections_are_not_the_main_threads() -> None:
     worker = [{**told, "tid": PID + 7} for told in collection("MajorGC", 1, 2)]
-    assert list(read_pauses([*worker, *collection("MinorGC", 3, 4)])) == [Pause("scavenge", 3, 1)]
+    assert list(PauseReader().read([*worker, *collection("MinorGC", 3, 4)])) == [Pause("scavenge", 3, 1)]
 
 
 def test_where_the_main_thread_has_another_number_it_is_known_by_its_name() -> None:
@@ -67,19 +78,19 @@ def test_where_the_main_thread_has_another_number_it_is_known_by_its_name() -> N
     other = event("thread_name", "M", 0, tid=PID, args={"name": "WorkerThread"})
     mine = [{**told, "tid": 9} for told in collection("MajorGC", 1, 2)]
     told = [other, *collection("MinorGC", 3, 4), *mine, name]
-    assert list(read_pauses(told)) == [Pause("mark-compact", 1, 1)]
+    assert list(PauseReader().read(told)) == [Pause("mark-compact", 1, 1)]
 
 
 def test_a_collection_cut_off_at_either_side_is_none() -> None:
     begin, end = collection("MinorGC", 1, 2)
-    assert list(read_pauses([end, begin])) == []
+    assert list(PauseReader().read([end, begin])) == []
 
 
 @pytest.mark.parametrize(
     "odd", [None, {}, 7, "x", [None, 3, [], "MinorGC"], [{"ph": "B"}], [{"name": "MinorGC", "ph": "B"}]]
 )
 def test_whatever_is_of_another_shape_is_passed_over(odd: object) -> None:
-    assert list(read_pauses(odd)) == []
+    assert list(PauseReader().read(odd)) == []
 
 
 ODD = (
@@ -109,6 +120,6 @@ KEYS = ["name", "ph", "ts", "tid", "pid", "dur", "args"]
     )
 )
 def test_no_event_breaks_it_and_every_pause_has_a_time(told: list[Any]) -> None:
-    for pause in read_pauses(told):
+    for pause in PauseReader().read(told):
         assert pause.duration_us >= 0
         assert abs(pause.start_us) < 1e19
