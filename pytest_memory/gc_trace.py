@@ -49,7 +49,6 @@ class GcTrace:
         self._arrived: deque[object] = deque()
         self._taking = threading.Lock()  # messages are read in their order
         self._reader = PauseReader()
-        self._occasions = 0
         self._has_many = False
         self._ending: list[Future[None]] = []
         self._runs = False
@@ -97,14 +96,11 @@ class GcTrace:
             ended = self._submit(_STOP)
         ended.add_done_callback(lambda answered: self._send_barrier(answered, told))
 
-    def flush(self, patience: int = 1) -> None:
-        """Ask for what has been noted so far, which arrives after a while; but only at one of so many occasions."""
+    def flush(self, *, only_much: bool = False) -> None:
+        """Ask for what has been noted so far, which arrives after a while; ``only_much``: if the last time it was."""
         with self._changing:
-            self._occasions += 1
-            is_due = self._has_many or self._occasions >= patience
-            if not self._runs or not is_due:
+            if not self._runs or (only_much and not self._has_many):
                 return
-            self._occasions = 0
             with self._inspector.together():  # what the app collected between them would be in neither trace
                 self._submit(_STOP)
                 begun = self._submit(_START, _CONFIG)

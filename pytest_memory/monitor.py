@@ -306,8 +306,7 @@ class MemoryMonitor:
 
         ``start()`` does this by itself; call it again after a warm-up."""
         sampler = self._active()
-        if self.app_restarted:
-            sampler.look_again()  # the new process is watched from the beginning of the window
+        sampler.look_again()  # what there is by now is watched from the beginning of the window
         self._window_pid = self.app.pid
         self._window_first_load = len(self._load_results)
         self._forget_background_runs()
@@ -364,7 +363,7 @@ class MemoryMonitor:
 
     @property
     def gc_dropped(self) -> int:
-        """Collections of the window that came faster than they were read, and are in no event."""
+        """How often collections of the window may have been in no event: see `Sampler`."""
         return self._sampler.gc_dropped - self._first_gc_dropped if self._sampler is not None else 0
 
     @property

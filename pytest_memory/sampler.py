@@ -24,9 +24,10 @@ from pytest_memory.watch import MAX_ANSWER_S, Draft, Watch
 FULL_SAMPLE_EVERY_S = 1.0
 """USS, PSS, handles and descriptors cost a millisecond a process: looked at no more often than this."""
 
-_PATIENCE = 5
-"""At intervals under a second, collections are asked for with every fifth full sample: the app is asked enough."""
+_FLUSH_EVERY = 5
+"""Full intervals between two questions for collections, where samples are closer: the app is asked enough."""
 
+_JUST_NOW_S = 0.1
 _REFRESH_S = 1.0  # how often new processes of the app are looked for
 _MAX_PAUSE_S = 5.0
 """What an app that works on has not answered by then it answers while it is settled, which waits for the same turn."""
@@ -60,6 +61,11 @@ def find_inspector(app: SampledApp, pid: int) -> InspectorClient | None:
         return None
 
 
+def _is_node(record: ProcessRecord) -> bool:
+    """Whether it is known to be Node, that of an app we only attached to included."""
+    return record.node_version is not None or record.inspector_url is not None or record.role == "cluster-worker"
+
+
 class Sampler:
     """Samples an app at a fixed interval from a thread of its own until stopped.
 
@@ -82,7 +88,8 @@ class Sampler:
         self._app = app
         self._interval_s = interval_s
         self._full_interval_s = full_interval_s
-        self._patience = _PATIENCE if interval_s < full_interval_s else 1
+        self._flush_interval_s = full_interval_s * (_FLUSH_EVERY if interval_s < full_interval_s else 1)
+        self._flushed_at = 0.0
         self.on_sample = on_sample
         self._clock = clock
         self._watches: dict[int, Watch] = {}
@@ -144,6 +151,7 @@ class Sampler:
             self._finder.join(timeout=MAX_ANSWER_S)
             if not self._finder.is_alive() and self.now_s - self._found_at >= _REFRESH_S:
                 self._find_processes()
+            self._forget_ended()
             self._count_unmet()
         self._ask_all(Watch.await_turn, MAX_ANSWER_S)  # what never yielded has not told of its collections yet
         self._tick(self.now_s)
@@ -238,17 +246,20 @@ class Sampler:
             self._full_at = t_s
         watches = tuple(self._watches.values())
         drafts = [(watch, draft) for watch in watches if (draft := watch.read_system(full)) is not None]
+        flush = t_s - self._flushed_at >= self._flush_interval_s or self._interval_s >= self._full_interval_s
+        if flush:
+            self._flushed_at = t_s
         with self._reading:
             if not self._quiet.is_set():
-                self._ask(drafts, full)
+                self._ask(drafts, full, flush)
         for watch, draft in drafts:
             self._keep(watch, draft, t_s, max(0.0, t_s - scheduled_s))
 
-    def _ask(self, drafts: list[tuple[Watch, Draft]], full: bool) -> None:
+    def _ask(self, drafts: list[tuple[Watch, Draft]], full: bool, flush: bool) -> None:
         """Ask all isolates at once, then collect: one slow process does not delay the others."""
         deadline = self._clock() + min(MAX_ANSWER_S, max(0.05, self._interval_s * 0.8))
         logged = self._may_have_logged(full)
-        asked = [(watch, draft, watch.request(full, logged=logged, patience=self._patience)) for watch, draft in drafts]
+        asked = [(watch, draft, watch.request(full, logged=logged, flush=flush)) for watch, draft in drafts]
         for watch, draft, future in asked:
             if future is not None:
                 watch.collect(draft, future, max(0.0, deadline - self._clock()), self)
@@ -268,8 +279,9 @@ class Sampler:
             self._find_processes(is_over=self._stop.is_set)
 
     def look_again(self) -> None:
-        """Find the app's processes now, and not within the second: it has been restarted."""
-        self._find_processes()
+        """Find the app's processes now, and not within the second: a window begins."""
+        if self.now_s - self._found_at >= _JUST_NOW_S:
+            self._find_processes()
 
     def _find_processes(self, is_over: Callable[[], bool] = lambda: False) -> None:
         """Watch what belongs to the app now: at once by what the system knows, then through inspectors."""
@@ -286,7 +298,7 @@ class Sampler:
                     return  # a process answered when nobody sampled any more: nothing is put into it
                 watch = self._watches[record.pid]
                 if inspector is None:
-                    watch.refuses = watch.inspector is None and record.inspector_url is not None
+                    watch.refuses = watch.inspector is None and _is_node(record)
                 elif watch.wants_probe(inspector):
                     self._begin_watching(Watch(record.pid, inspector, self._token), is_over)
         self._count_unmet()
@@ -297,6 +309,12 @@ class Sampler:
         for pid, watch in known.items():
             if pid not in pids:
                 watch.let_go(self)
+
+    def _forget_ended(self) -> None:
+        """At the end of sampling: a process that could not be asked and has ended since is no process of the app."""
+        living = [pid for pid, watch in self._watches.items() if not (watch.is_deaf and watch.has_ended)]
+        if len(living) < len(self._watches):
+            self._forget_others(living)
 
     def _begin_watching(self, watch: Watch, is_over: Callable[[], bool] = lambda: False) -> None:
         """Its probe begins paused, and stays so while a settled reading is taken.
@@ -318,7 +336,7 @@ class Sampler:
 
     def _count_unmet(self) -> None:
         """Node processes that began and ended between two looks: what they collected is in no event."""
-        unmet = self._app.announced_pids - self._met - self._watches.keys()
+        unmet = self._app.announced_pids - self._met
         self._met |= unmet
         self.gc_dropped += len(unmet)
 

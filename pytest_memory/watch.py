@@ -66,7 +66,7 @@ class Draft:
 class Watch:
     """One process under observation: its psutil handle, its probe, the offset between its clock and ours.
 
-    ``inspector`` is None for what is no Node process; with ``refuses``, for one that is and cannot be asked."""
+    ``inspector`` is None for what is no Node process, and with ``refuses`` for one that cannot be asked."""
 
     def __init__(self, pid: int, inspector: InspectorClient | None, token: str, *, refuses: bool = False) -> None:
         self.pid = pid
@@ -147,11 +147,15 @@ class Watch:
         self._pauses += 1
         self._leave_open(self._submit(f"pause('{self._token}', {self._pauses})", await_promise=True))
 
-    def flush_trace(self, patience: int = 1) -> None:
-        """`take_pauses` has what was noted until now a moment later; not at every occasion, but one of so many."""
+    def flush_trace(self, *, only_much: bool = False) -> None:
+        """`take_pauses` has what was noted until now a moment later."""
         trace = self._trace
         if trace is not None:
-            trace.flush(patience)
+            trace.flush(only_much=only_much)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.read_system(full=False) is None
 
     def end_trace(self) -> None:
         """`take_pauses` has what was noted until then."""
@@ -285,10 +289,11 @@ class Watch:
         draft.values["uss_bytes"] = info.uss
         draft.values["pss_bytes"] = getattr(info, "pss", None)
 
-    def request(self, full: bool, *, logged: bool = True, patience: int = 1) -> Future[dict[str, Any]] | None:
+    def request(self, full: bool, *, logged: bool = True, flush: bool = False) -> Future[dict[str, Any]] | None:
         """Send the question; no waiting.  While one is unanswered no other is asked.
 
-        ``logged``: whether it may have logged something since the last time; ``patience``: of `flush_trace`."""
+        ``logged``: whether it may have logged something since the last time; ``flush``: whether its trace is to tell
+        what it holds, or only if that is much."""
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
@@ -301,9 +306,10 @@ class Watch:
                 inspector.submit("Runtime.discardConsoleEntries")
         self._asked_at = time.monotonic()
         asked = self._submit(f"read('{self._token}', {'true' if full else 'false'})")
-        if full:
-            self.flush_trace(patience)
+        if full or flush:
+            self.flush_trace(only_much=not flush)
         if asked is not None:
+            self._open.append(asked)
             self._timed = asked
             asked.add_done_callback(self._note_arrival)
         return asked
@@ -317,13 +323,13 @@ class Watch:
             answer = future.result(timeout_s)
         except FutureTimeout:
             draft.blocked = True
-            if future not in self._open:
-                self._open.append(future)
             return
         except InspectorError:
             answer = {"exceptionDetails": None}
-        if future in self._open:
+        try:
             self._open.remove(future)
+        except ValueError:
+            return  # another thread was faster
         reading = answer.get("result", {}).get("value")
         if isinstance(reading, list) and len(reading) >= _READING_FIELDS:
             self._fill(draft, reading, listener, timed=future is self._timed)

@@ -319,8 +319,8 @@ class _Connection:
             except InspectorClosed as error:
                 broken = error
         if broken is not None:
-            # Part of a frame may be out: the stream cannot be used any more.  Not with the lock held: whoever waits
-            # for an answer is told by this, and may want to send.
+            # Part of a frame may be out: the stream cannot be used any more.  Whoever waits for an answer is told by
+            # this and may want to send: so not with the lock held, but for what is sent together.
             self.close(f"sending {method} failed: {broken.message}")
         return command, future
 

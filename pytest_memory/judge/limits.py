@@ -51,8 +51,8 @@ class Measured:
     """What a measured window offers to the judge.
 
     ``growth`` holds settled end minus settled start by metric; ``start_moved_bytes`` and ``end_moved_bytes`` are by how
-    much the heap still moved where the reading at that end had not settled.  ``gc_dropped`` counts collections that
-    came too fast to be kept; ``doubts`` are metrics whose reading cannot be trusted, with the reason code
+    much the heap still moved where the reading at that end had not settled.  ``gc_dropped`` counts how often
+    collections may have gone unseen; ``doubts`` are metrics whose reading cannot be trusted, with the reason code
     ("rss-after-snapshot").  ``load`` are the runs sent by the test itself, ``leak_tests`` those of each leak test;
     ``heap_leak_tested`` says that one of them judged the heap; ``failed_runs`` says why runs in the background have
     failed that nobody waited for, ``unfinished_runs`` how many went on when the window ended.  ``exit_status`` is that

@@ -75,7 +75,7 @@ def test_settling_goes_on_while_each_collection_lets_go_of_more(app: NodeApp) ->
       dropped.register({}, 0);
       0
     """)
-    memory = settle_app(app)
+    memory = settle_app(app, budget_s=60.0)
     assert memory.converged
     assert app.evaluate("chain.length") == 0
     assert memory.collections > 9

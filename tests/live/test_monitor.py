@@ -96,7 +96,9 @@ def test_what_was_logged_is_let_go_before_each_sample(make_spec: MakeSpec) -> No
         sampler = Sampler(app, interval_s=0.05, full_interval_s=1e6)
         sampler.start()
         try:
+            printed = app.printed_bytes
             app.evaluate(log)
+            assert wait_until(lambda: app.printed_bytes > printed)
             seen = len(sampler.samples)
             assert wait_until(lambda: len(sampler.samples) >= seen + 2)
             app.evaluate("gc(); 0")

@@ -217,6 +217,10 @@ LOADED = """
 """
 
 
+# A column is there when it has a value, and a loaded machine delays the loop or the sampler.
+OF_THE_MACHINE = {"shared-machine", "blocked-loop", "late-samples", "not-settled", "loop_delay_s", "blocked", "late_s"}
+
+
 def without_measured(result: dict[str, Any]) -> dict[str, Any]:
     """A result but for what differs from one process and one moment to the next."""
     app, verdict = result["app"], result["verdict"]
@@ -232,8 +236,8 @@ def without_measured(result: dict[str, Any]) -> dict[str, Any]:
         "phases": [phase["name"] for phase in result["phases"]],
         "growth": [growth["metric"] for growth in result["growth"]],
         "load": [(load["requests"], load["errors"]) for load in result["load"]],
-        "notes": sorted({note["slug"] for note in result["notes"]} - {"shared-machine"}),
-        "columns": sorted(result["samples"]),
+        "notes": sorted({note["slug"] for note in result["notes"]} - OF_THE_MACHINE),
+        "columns": sorted(result["samples"].keys() - OF_THE_MACHINE),
     }
 
 

@@ -101,7 +101,7 @@ def test_a_flush_ends_it_and_begins_it_anew_and_only_while_it_runs() -> None:
     assert [method for method, _ in inspector.asked] == ["NodeTracing.start", "NodeTracing.stop", "NodeTracing.start"]
 
 
-def test_a_patient_flush_waits_for_its_occasion_unless_there_is_much_to_tell() -> None:
+def test_a_flush_of_much_alone_is_one_where_the_last_message_was_long() -> None:
     inspector = Inspector()
     trace = opened(inspector)
     trace.begin()
@@ -109,16 +109,16 @@ def test_a_patient_flush_waits_for_its_occasion_unless_there_is_much_to_tell() -
     def flushes() -> int:
         return sum(method == "NodeTracing.stop" for method, _ in inspector.asked)
 
-    for _ in range(7):
-        trace.flush(patience=3)
-    assert flushes() == 2
+    trace.flush(only_much=True)
+    assert flushes() == 0
     inspector.tell({"value": SCAVENGE * 10_000})
-    trace.flush(patience=3)
-    trace.flush(patience=3)
-    assert flushes() == 4
+    trace.flush(only_much=True)
+    assert flushes() == 1
     inspector.tell({"value": SCAVENGE})
-    trace.flush(patience=3)
-    assert flushes() == 4
+    trace.flush(only_much=True)
+    assert flushes() == 1
+    trace.flush()
+    assert flushes() == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -301,3 +302,16 @@ def test_what_was_logged_is_let_go_where_something_was_printed_or_nobody_knows()
         app.printed_bytes = printed
         assert [sampler._may_have_logged(full=False) for _ in range(2)] == [True, False]
     assert sampler._may_have_logged(full=True), "it may print elsewhere"
+
+
+def test_a_node_process_that_ended_while_it_could_not_be_asked_is_unknown_not_deaf() -> None:
+    """Of one that is about to end nobody gets an answer: that makes limits uncertain, not unmeasured."""
+    sampler = Sampler(SampledNobody())
+    watch_of(sampler, Obedient())
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    sampler._watches[ended.pid] = Watch(ended.pid, None, "me", refuses=True)
+    assert not sampler.gc_observed
+    sampler._forget_ended()
+    assert sampler.gc_observed
+    assert sampler.gc_dropped == 1
