@@ -97,6 +97,40 @@ def test_a_wrong_ini_value_names_its_key(bare_project) -> None:
     bare_project.run().stderr.fnmatch_lines(["*memory_interval*never*"])
 
 
+TOML = 'memory_interval = "never"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "oldest"),
+    [
+        ("pyproject.toml", f"[tool.pytest.ini_options]\n{TOML}", 8),
+        ("pyproject.toml", f"[tool.pytest]\n{TOML}", 9),
+        ("pytest.toml", f"[pytest]\n{TOML}", 9),
+        ("setup.cfg", "[tool:pytest]\nmemory_interval = never\n", 8),
+        ("tox.ini", "[pytest]\nmemory_interval = never\n", 8),
+    ],
+    ids=["ini_options", "tool.pytest", "pytest.toml", "setup.cfg", "tox.ini"],
+)
+def test_settings_come_from_wherever_pytest_keeps_its_own(bare_project, file: str, text: str, oldest: int) -> None:
+    """The command line reads the same files by itself: tests/unit/test_config_file.py."""
+    if int(pytest.__version__.partition(".")[0]) < oldest:
+        pytest.skip(f"pytest {pytest.__version__} does not read this; {oldest} does")
+    (bare_project.path / file).write_text(text)
+    result = bare_project.run()
+    assert result.ret == USAGE_ERROR
+    result.stderr.fnmatch_lines(["*memory_interval*never*"])
+
+
+def test_a_number_in_native_toml_is_refused_by_pytest_with_the_key(bare_project) -> None:
+    """In [tool.pytest] values have types, and ours are texts: a duration has a unit."""
+    if int(pytest.__version__.partition(".")[0]) < 9:
+        pytest.skip(f"pytest {pytest.__version__} has no native TOML; 9 has")
+    (bare_project.path / "pyproject.toml").write_text("[tool.pytest]\nmemory_interval = 5\n")
+    result = bare_project.run()
+    assert result.ret != 0
+    (result.stderr if result.stderr.lines else result.stdout).fnmatch_lines(["*memory_interval*string*int*"])
+
+
 def test_a_config_file_is_found_and_a_typo_in_it_is_an_error(bare_project) -> None:
     (bare_project.path / "memory-config.json").write_text('{"monitor": {"intervall": 5}}')
     result = bare_project.run()
