@@ -31,7 +31,8 @@ class Sample:
     """One look at one process.  ``t_s`` counts from the start of the monitor; ``late_s`` is how far behind its
     schedule the sample was taken; ``blocked`` says that the event loop did not answer, so only what the
     operating system knows was measured.  ``loop_delay_s`` is how late the event loop was at worst since the sample
-    before; None where no delay ended since then (it is looked at every 20 ms)."""
+    before; None where no delay ended since then (it is looked at every 20 ms).  At intervals under a second what the
+    app says of itself may be up to 20 ms older than ``t_s``, and a delay under 5 ms up to a second."""
 
     t_s: float
     pid: int

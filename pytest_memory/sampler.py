@@ -2,8 +2,9 @@
 
 Each tick reads what the operating system knows of every process first, so that an app whose event loop is blocked
 is sampled all the same, then asks the app itself through its inspector with a short deadline.  An answer that
-does not come in time leaves a sample marked ``blocked``.  New processes are found in a second thread.  One process
-under observation is a `watch.Watch`.
+does not come in time leaves a sample marked ``blocked``.  At intervals under a second an app on this machine notes its
+sizes where they are read without asking; it is asked once a second, and whenever no note came.  New processes are found
+in a second thread.  One process under observation is a `watch.Watch`.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Sampler:
         self._full_interval_s = full_interval_s
         self._flush_interval_s = full_interval_s * (_FLUSH_EVERY if interval_s < full_interval_s else 1)
         self._flushed_at = 0.0
+        self._notes_every_s = interval_s if interval_s < full_interval_s else None
         self.on_sample = on_sample
         self._clock = clock
         self._watches: dict[int, Watch] = {}
@@ -130,6 +132,8 @@ class Sampler:
     def start(self) -> None:
         """Install the probes, take the first sample, and go on in the background."""
         self._started_at = self._clock()
+        if self._app.printed_bytes is None:
+            self._notes_every_s = None  # it is to be asked each time, for it may have logged
         self._met.update(self._app.announced_pids)
         self._find_processes()
         self._has_begun = True
@@ -256,16 +260,22 @@ class Sampler:
             self._keep(watch, draft, t_s, max(0.0, t_s - scheduled_s))
 
     def _ask(self, drafts: list[tuple[Watch, Draft]], full: bool, flush: bool) -> None:
-        """Ask all isolates at once, then collect: one slow process does not delay the others."""
+        """Ask all isolates at once, then collect: one slow process does not delay the others.
+
+        Who has noted its sizes is not asked for them, unless it has logged something that is to be let go first."""
         deadline = self._clock() + min(MAX_ANSWER_S, max(0.05, self._interval_s * 0.8))
         logged = self._may_have_logged(full)
-        asked = [(watch, draft, watch.request(full, logged=logged, flush=flush)) for watch, draft in drafts]
+        for watch, draft in drafts:
+            watch.read_note(draft, self)
+        wanting = drafts if full or flush or logged else [(watch, draft) for watch, draft in drafts if not draft.noted]
+        asked = [(watch, draft, watch.request(full, logged=logged, flush=flush)) for watch, draft in wanting]
         for watch, draft, future in asked:
             if future is not None:
                 watch.collect(draft, future, max(0.0, deadline - self._clock()), self)
-            watch.take_pauses(self, 0.0)
             if full and not draft.blocked:
                 watch.read_workers(draft, max(0.05, deadline - self._clock()))
+        for watch, _ in drafts:
+            watch.take_pauses(self, 0.0)
 
     def _may_have_logged(self, full: bool) -> bool:
         """Whether the app has printed since the last time.  Where nobody knows, or an app may catch its own output and
@@ -300,7 +310,8 @@ class Sampler:
                 if inspector is None:
                     watch.refuses = watch.inspector is None and _is_node(record)
                 elif watch.wants_probe(inspector):
-                    self._begin_watching(Watch(record.pid, inspector, self._token), is_over)
+                    asked = Watch(record.pid, inspector, self._token, notes_every_s=self._notes_every_s)
+                    self._begin_watching(asked, is_over)
         self._count_unmet()
 
     def _forget_others(self, pids: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ in time, which is `sampler`; nor what runs inside the app, which is `node/probe.
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from pytest_memory.cdp.client import InspectorClient
 from pytest_memory.errors import InspectorError
 from pytest_memory.gc_trace import GcTrace
 from pytest_memory.model import GcKind
+from pytest_memory.node.notes import Notes
 
 PROBE = "globalThis[Symbol.for('pytest-memory.probe')]"
 
@@ -61,14 +63,24 @@ class Draft:
 
     values: dict[str, Any] = field(default_factory=dict)
     blocked: bool = False
+    noted: bool = False  # its sizes are those of a note, and no answer's
 
 
 class Watch:
     """One process under observation: its psutil handle, its probe, the offset between its clock and ours.
 
-    ``inspector`` is None for what is no Node process, and with ``refuses`` for one that cannot be asked."""
+    ``inspector`` is None for what is no Node process, and with ``refuses`` for one that cannot be asked.
+    ``notes_every_s``: how often it is to note its sizes unasked; None for never."""
 
-    def __init__(self, pid: int, inspector: InspectorClient | None, token: str, *, refuses: bool = False) -> None:
+    def __init__(
+        self,
+        pid: int,
+        inspector: InspectorClient | None,
+        token: str,
+        *,
+        refuses: bool = False,
+        notes_every_s: float | None = None,
+    ) -> None:
         self.pid = pid
         self.inspector = inspector
         self.refuses = refuses
@@ -91,25 +103,64 @@ class Watch:
             self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.Error:
             self._process = None
-        self._install()
+        self._notes: Notes | None = None
+        self._may_have_logged = False
+        self._install(notes_every_s)
 
-    def _install(self) -> None:
+    def _install(self, notes_every_s: float | None) -> None:
         self._installed_at = time.monotonic()
         if self.inspector is None or self.inspector.closed:
             return
+        self._notes = notes = Notes.open(notes_every_s)
+        arguments = json.dumps([self._token, *((str(notes.path), notes.every_ms) if notes is not None else ())])
         self._asked_at = time.monotonic()
+        joined: object = None
         try:
-            joined = self.inspector.evaluate(f"{probe_source()}('{self._token}')", timeout_s=_INSTALL_TIMEOUT_S)
+            joined = self.inspector.evaluate(f"{probe_source()}(...{arguments})", timeout_s=_INSTALL_TIMEOUT_S)
         except InspectorError:
-            return  # a blocked or dying app: samples then hold what the system knows
-        if not isinstance(joined, list) or len(joined) != 2:
+            pass  # a blocked or dying app: samples then hold what the system knows
+        if not isinstance(joined, list) or len(joined) != 3:
+            self._close_notes()
             return  # not our probe
         self.probed = True
         self._arrived_at = time.monotonic()
-        self._origin_ms, now_ms = joined
+        self._origin_ms, now_ms, will_note = joined
         self._match_clocks(now_ms)
+        if notes is not None and will_note:
+            notes.hide()
+        else:
+            self._close_notes()  # on another machine, or without permission: it is asked each time
         self._trace = GcTrace.open(self.inspector, timeout_s=_INSTALL_TIMEOUT_S)
         self._forget_farewell = self.inspector.on_exit(self._take_leave)
+
+    def _close_notes(self) -> None:
+        notes, self._notes = self._notes, None
+        if notes is not None:
+            notes.close()
+
+    def read_note(self, draft: Draft, listener: Listener) -> None:
+        """Fill the draft with what the app has noted, where that is of now.
+
+        Before, what it has answered too late; its delay, and one that has been noted, are not told again."""
+        notes = self._notes
+        if notes is None or self._offset_s is None:
+            return
+        for future in tuple(self._open):
+            if future.done():
+                self.collect(draft, future, 0.0, listener)
+        note = notes.take()
+        if note is None:
+            return
+        _add_delay(draft, note.loop_delay_s)
+        if not notes.is_fresh(note, (time.monotonic() - self._offset_s) * 1000):
+            return
+        draft.noted = True
+        draft.values.update(
+            heap_used_bytes=note.heap_used_bytes,
+            heap_total_bytes=note.heap_total_bytes,
+            external_bytes=note.external_bytes,
+            array_buffers_bytes=note.array_buffers_bytes,
+        )
 
     def wants_probe(self, inspector: InspectorClient) -> bool:
         """Whether this process is to be asked for the first time, through a new connection, or once more."""
@@ -136,6 +187,8 @@ class Watch:
 
     def resume_probe(self) -> None:
         """Without waiting for the answer: commands of one connection are carried out in their order."""
+        if self._notes is not None:
+            self._notes.take()  # of before the pause
         observes = "false" if self.traces else "true"
         self._submit(f"resume('{self._token}', {self._pauses}, {observes})")
         trace = self._trace
@@ -196,6 +249,7 @@ class Watch:
             listener.gc_dropped += 1
         self._forget_farewell()
         self._close_trace()
+        self._close_notes()
 
     def _tell_last(self, listener: Listener, timeout_s: float) -> bool:
         """Whether all its collections are known, from when it was first asked."""
@@ -297,9 +351,11 @@ class Watch:
         inspector = self.inspector
         if not self.probed or inspector is None or inspector.closed:
             return None
+        self._may_have_logged = self._may_have_logged or logged
         if self._open:
             return self._open[0]  # asked while the loop was blocked; its answer holds the collections since then
-        if logged:
+        if self._may_have_logged:
+            self._may_have_logged = False
             # An attached inspector keeps every logged object alive: let go before looking.  Not where there is nothing
             # to let go, for it costs the app as much as the look itself.
             with contextlib.suppress(InspectorError):
@@ -322,7 +378,7 @@ class Watch:
         try:
             answer = future.result(timeout_s)
         except FutureTimeout:
-            draft.blocked = True
+            draft.blocked = not draft.noted
             return
         except InspectorError:
             answer = {"exceptionDetails": None}
@@ -355,14 +411,15 @@ class Watch:
 
     def _fill(self, draft: Draft, reading: list[float], listener: Listener, *, timed: bool) -> None:
         now_ms, used, total, external, buffers, delay_ms, handles, dropped = reading[:_READING_FIELDS]
-        draft.values.update(
-            heap_used_bytes=int(used),
-            heap_total_bytes=int(total),
-            external_bytes=int(external),
-            array_buffers_bytes=int(buffers),
-            loop_delay_s=delay_ms / 1000 if delay_ms >= 0 else None,
-            handles=int(handles) if handles >= 0 else None,
-        )
+        if not draft.noted:
+            draft.values.update(
+                heap_used_bytes=int(used),
+                heap_total_bytes=int(total),
+                external_bytes=int(external),
+                array_buffers_bytes=int(buffers),
+            )
+        _add_delay(draft, delay_ms / 1000 if delay_ms >= 0 else None)
+        draft.values["handles"] = int(handles) if handles >= 0 else None
         listener.gc_dropped += int(dropped)
         offset_s = self._match_clocks(now_ms) if timed or self._offset_s is None else self._offset_s
         events = reading[_READING_FIELDS:]
@@ -385,6 +442,12 @@ class Watch:
             self._best_round_trip_s = round_trip_s
             self._offset_s = (self._asked_at + arrived) / 2 - now_ms / 1000
         return self._offset_s
+
+
+def _add_delay(draft: Draft, delay_s: float | None) -> None:
+    """The longest of all that were told."""
+    known = [told for told in (draft.values.get("loop_delay_s"), delay_s) if told is not None]
+    draft.values["loop_delay_s"] = max(known, default=None)
 
 
 def _is_reading(asked: Future[dict[str, Any]] | None) -> bool:

@@ -37,7 +37,7 @@ class Inspector:
         self.subscribed = False
 
     def evaluate(self, *args: object, **options: object) -> list[float]:
-        return [0.0, 0.0]
+        return [0.0, 0.0, False]
 
     def call(self, method: str, *args: object, **options: object) -> dict[str, Any]:
         if self.refuses is not None:

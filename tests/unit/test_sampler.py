@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -33,7 +36,7 @@ class Inspector:
     def evaluate(self, *args: object, **options: object) -> list[float]:
         if not self.takes_probe:
             raise InspectorTimeout("the app is blocked")
-        return [0.0, 0.0]
+        return [0.0, 0.0, False]
 
     def call(self, method: str, *args: object, **options: object) -> dict[str, Any]:
         raise InspectorCommandError(f"{method} was refused by Node")
@@ -85,14 +88,142 @@ class Obedient(Inspector):
         super().__init__()
         self.readings = list(readings)
         self.verbs: list[str] = []
+        self.methods: list[str] = []
+        self.obeys = True
 
     def submit(self, method: str, params: Any = None) -> Future[dict[str, Any]]:
         future = super().submit(method, params)
+        self.methods.append(method)
+        if not self.obeys:
+            return future
         expression = (params or {}).get("expression", "")
         self.verbs.extend(verb for verb in ("pause", "resume", "read") if f"{verb}(" in expression)
         asks = any(f"{verb}(" in expression for verb in ("pause", "read", "remove"))
         future.set_result(self.readings.pop(0) if asks and self.readings else {})
         return future
+
+
+class Noting(Obedient):
+    """On the machine's clock; opens the file it is given, and notes what it is told to."""
+
+    def evaluate(self, *args: object, **options: object) -> list[float]:
+        _, path, _ = json.loads(cast(str, args[0]).rpartition("(...")[2].rstrip(")"))
+        self.file = Path(path).open("r+b", buffering=0)  # noqa: SIM115 - as long as the test
+        self.written = 0
+        return [0.0, time.monotonic() * 1000, True]
+
+    def note(self, used: float, *, age_ms: float, delay_ms: float = -1.0) -> None:
+        self.written += 1
+        self.file.seek(self.written % 64 * 64)
+        at_ms = time.monotonic() * 1000 - age_ms
+        self.file.write(struct.pack("=8d", self.written, at_ms, used, 2.0, 3.0, 4.0, delay_ms, self.written))
+
+
+@pytest.fixture
+def noting() -> Iterator[tuple[Watch, Noting]]:
+    inspector = Noting()
+    watch = Watch(1, cast(InspectorClient, inspector), "me", notes_every_s=0.1)
+    yield watch, inspector
+    watch.let_go(Sampler(SampledNobody()))
+    inspector.file.close()
+
+
+def test_what_the_app_has_noted_is_a_sample(noting: tuple[Watch, Noting]) -> None:
+    watch, inspector = noting
+    draft = Draft()
+    watch.read_note(draft, Sampler(SampledNobody()))
+    assert not draft.noted
+    inspector.note(7.0, age_ms=0.0, delay_ms=3.0)
+    watch.read_note(draft, Sampler(SampledNobody()))
+    assert draft.noted
+    assert draft.values == {
+        "heap_used_bytes": 7,
+        "heap_total_bytes": 2,
+        "external_bytes": 3,
+        "array_buffers_bytes": 4,
+        "loop_delay_s": 0.003,
+    }
+
+
+@pytest.mark.parametrize(("asked_ms", "told_s"), [(-1.0, 0.9), (300.0, 0.9), (1200.0, 1.2)])
+def test_a_late_note_is_no_sample_but_its_delay_is_not_lost(
+    noting: tuple[Watch, Noting], asked_ms: float, told_s: float
+) -> None:
+    """Noting it was the end of the delay, which the answer to a question knows no more."""
+    watch, inspector = noting
+    draft = Draft()
+    inspector.note(7.0, age_ms=60.0, delay_ms=900.0)
+    watch.read_note(draft, Sampler(SampledNobody()))
+    assert not draft.noted
+    inspector.readings = [{"result": {"value": [0.0, 1, 2, 3, 4, asked_ms, -1, 0]}}]
+    future = watch.request(full=False)
+    assert future is not None
+    watch.collect(draft, future, 0.0, Sampler(SampledNobody()))
+    assert draft.values["heap_used_bytes"] == 1
+    assert draft.values["loop_delay_s"] == told_s
+
+
+def reading_of(used: float, delay_ms: float = -1.0) -> dict[str, Any]:
+    return {"result": {"value": [0.0, used, 2, 3, 4, delay_ms, -1, 0]}}
+
+
+def late_question(watch: Watch, inspector: Noting, draft: Draft) -> Future[dict[str, Any]]:
+    """Asked, and not answered in time."""
+    inspector.obeys = False
+    future = watch.request(full=False)
+    assert future is not None
+    watch.collect(draft, future, 0.0, Sampler(SampledNobody()))
+    inspector.obeys = True
+    return future
+
+
+def test_a_late_answer_does_not_stand_for_what_has_been_noted_since(noting: tuple[Watch, Noting]) -> None:
+    watch, inspector = noting
+    late = late_question(watch, inspector, Draft())
+    late.set_result(reading_of(1.0, delay_ms=700.0))
+    inspector.note(9.0, age_ms=0.0, delay_ms=30.0)
+    draft = Draft()
+    watch.read_note(draft, Sampler(SampledNobody()))
+    assert not watch.has_open_answers
+    assert (draft.values["heap_used_bytes"], draft.values["loop_delay_s"], draft.noted) == (9, 0.7, True)
+
+
+def test_a_question_that_is_still_open_does_not_block_what_has_been_noted(noting: tuple[Watch, Noting]) -> None:
+    watch, inspector = noting
+    draft = Draft()
+    late = late_question(watch, inspector, draft)
+    assert draft.blocked
+    draft = Draft()
+    inspector.note(9.0, age_ms=0.0)
+    watch.read_note(draft, Sampler(SampledNobody()))
+    again = watch.request(full=True)
+    assert again is late
+    watch.collect(draft, again, 0.0, Sampler(SampledNobody()))
+    assert not draft.blocked
+    late.set_result(reading_of(1.0))
+    watch.collect(draft, again, 0.0, Sampler(SampledNobody()))
+    assert draft.values["heap_used_bytes"] == 9
+
+
+def test_logged_objects_are_let_go_with_the_next_question_that_is_asked(noting: tuple[Watch, Noting]) -> None:
+    watch, inspector = noting
+    late = late_question(watch, inspector, Draft())
+    inspector.methods.clear()
+    assert watch.request(full=False, logged=True) is late
+    assert inspector.methods == []
+    late.set_result(reading_of(1.0))
+    watch.read_note(Draft(), Sampler(SampledNobody()))
+    watch.request(full=False, logged=False)
+    assert inspector.methods == ["Runtime.discardConsoleEntries", "Runtime.evaluate"]
+
+
+def test_a_delay_of_before_a_pause_is_not_told_behind_it(noting: tuple[Watch, Noting]) -> None:
+    watch, inspector = noting
+    inspector.note(7.0, age_ms=0.0, delay_ms=900.0)
+    watch.resume_probe()
+    draft = Draft()
+    watch.read_note(draft, Sampler(SampledNobody()))
+    assert draft.values == {}
 
 
 def watch_of(sampler: Sampler, inspector: Inspector) -> Watch:
