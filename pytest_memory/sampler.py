@@ -272,7 +272,7 @@ class Sampler:
         for watch, draft, future in asked:
             if future is not None:
                 watch.collect(draft, future, max(0.0, deadline - self._clock()), self)
-            if full and not draft.blocked:
+            if full and future is not None and future.done():
                 watch.read_workers(draft, max(0.05, deadline - self._clock()))
         for watch, _ in drafts:
             watch.take_pauses(self, 0.0)

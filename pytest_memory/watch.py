@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -63,7 +64,11 @@ class Draft:
 
     values: dict[str, Any] = field(default_factory=dict)
     blocked: bool = False
-    noted: bool = False  # its sizes are those of a note, and no answer's
+    noted_at_ms: float = float("-inf")  # on the app's clock, where its sizes are those of a note
+
+    @property
+    def noted(self) -> bool:
+        return math.isfinite(self.noted_at_ms)
 
 
 class Watch:
@@ -141,20 +146,23 @@ class Watch:
     def read_note(self, draft: Draft, listener: Listener) -> None:
         """Fill the draft with what the app has noted, where that is of now.
 
-        Before, what it has answered too late; its delay, and one that has been noted, are not told again."""
+        What it has answered too late is of no use any more, but for its delay: that, and one that has been noted, are
+        not told again."""
         notes = self._notes
         if notes is None or self._offset_s is None:
             return
+        late = Draft()
         for future in tuple(self._open):
             if future.done():
-                self.collect(draft, future, 0.0, listener)
+                self.collect(late, future, 0.0, listener)
+        _add_delay(draft, late.values.get("loop_delay_s"))
         note = notes.take()
         if note is None:
             return
         _add_delay(draft, note.loop_delay_s)
         if not notes.is_fresh(note, (time.monotonic() - self._offset_s) * 1000):
             return
-        draft.noted = True
+        draft.noted_at_ms = note.at_ms
         draft.values.update(
             heap_used_bytes=note.heap_used_bytes,
             heap_total_bytes=note.heap_total_bytes,
@@ -411,7 +419,7 @@ class Watch:
 
     def _fill(self, draft: Draft, reading: list[float], listener: Listener, *, timed: bool) -> None:
         now_ms, used, total, external, buffers, delay_ms, handles, dropped = reading[:_READING_FIELDS]
-        if not draft.noted:
+        if now_ms >= draft.noted_at_ms:
             draft.values.update(
                 heap_used_bytes=int(used),
                 heap_total_bytes=int(total),
@@ -419,7 +427,8 @@ class Watch:
                 array_buffers_bytes=int(buffers),
             )
         _add_delay(draft, delay_ms / 1000 if delay_ms >= 0 else None)
-        draft.values["handles"] = int(handles) if handles >= 0 else None
+        if handles >= 0:
+            draft.values["handles"] = int(handles)
         listener.gc_dropped += int(dropped)
         offset_s = self._match_clocks(now_ms) if timed or self._offset_s is None else self._offset_s
         events = reading[_READING_FIELDS:]

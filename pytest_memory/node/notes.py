@@ -91,7 +91,10 @@ class Notes:
         with self._lock:
             if self._file < 0:
                 return None
-            data = os.pread(self._file, _PLACES * _NOTE.size, 0)
+            try:
+                data = os.pread(self._file, _PLACES * _NOTE.size, 0)
+            except OSError:
+                return None
             latest, self._read_number = read_notes(data, self._read_number)
             return latest
 

@@ -68,8 +68,7 @@
   };
   // A command may come in the middle of anything the app runs, Node's own lists of timers included, and what it begins
   // there would keep that request's asynchronous context.  So the first timer is set by a command that interrupts
-  // nothing: one with no frames of the app under its own, in nobody's context.  An app that is never found idle is asked
-  // each time.
+  // nothing: one with no frames of the app under its own.  An app that is never found idle is asked each time.
   const interrupts = (command) => {
     const prepare = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
     const limit = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit');
@@ -79,7 +78,7 @@
       Error.prepareStackTrace = (_, frames) => frames.length;
       const here = {};
       Error.captureStackTrace(here, command);
-      return here.stack !== 1 || isInContext();
+      return here.stack !== 1;
     } catch {
       return true; // frozen
     } finally {
@@ -94,11 +93,13 @@
   // one has a property for it beside its numbers.
   const isInContext = () => {
     const made = new AsyncResource('pytest-memory', { requireManualDestroy: true });
-    return Object.getOwnPropertySymbols(made).some((symbol) => !['number', 'undefined'].includes(typeof made[symbol]));
+    const symbols = Object.getOwnPropertySymbols(made);
+    made.emitDestroy(); // who follows resources is to hear of its end
+    return symbols.some((symbol) => !['number', 'undefined'].includes(typeof made[symbol]));
   };
   const beginNotes = (reader, command) => {
     const { notes } = reader;
-    if (!notes || notes.begun || !reader.measures || interrupts(command)) return;
+    if (!notes || notes.begun || !reader.measures || interrupts(command) || isInContext()) return;
     notes.begun = true;
     awaitTick(notes, reader);
   };
@@ -166,6 +167,9 @@
   const update = () => {
     const now = performance.now();
     for (const [who, since] of pauses) if (now - since > LONGEST_PAUSE_MS) pauses.delete(who);
+    for (const [who, reader] of readers) {
+      if (reader.notes && !pauses.has(who) && now - reader.notes.heardAt > LONGEST_SILENCE_MS) endNotes(reader);
+    }
     const listening = [...readers.values()].filter((reader) => reader.listens);
     const wanted = pauses.size === 0 && listening.length > 0;
     const observes = wanted && listening.some((reader) => reader.observes);
@@ -257,8 +261,8 @@
       reader.observes = observes;
       reader.resumed = Math.max(reader.resumed, number);
       pauses.delete(who);
-      update();
       if (reader.notes) reader.notes.heardAt = performance.now();
+      update();
       beginNotes(reader, probe.resume);
     },
     remove(who) {
