@@ -2,9 +2,9 @@
 
 Each tick reads what the operating system knows of every process first, so that an app whose event loop is blocked
 is sampled all the same, then asks the app itself through its inspector with a short deadline.  An answer that
-does not come in time leaves a sample marked ``blocked``.  At intervals under a second an app on this machine notes its
-sizes where they are read without asking; it is asked once a second, and whenever no note came.  New processes are found
-in a second thread.  One process under observation is a `watch.Watch`.
+does not come in time leaves a sample marked ``blocked``.  At intervals under a second an app that was started notes
+its sizes where they are read without asking; it is asked once a second, and whenever no note came.  New processes are
+found in a second thread.  One process under observation is a `watch.Watch`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A file in which the probe of a process notes its sizes, and their reader.  Floor 5: one file, nothing decided.
 
 Asking a busy app through its inspector takes a third of a millisecond of it or more, whatever is asked; noting its
-sizes, a tenth of one.  So at short intervals the probe notes them by itself, and they are read here
-without the app's knowing.  What is not here: collections, handles and whatever an app with a blocked event loop has to
-say; for these it is asked.
+sizes, a tenth of one.  So at short intervals the probe notes them by itself, and they are read here without the app's
+knowing.  What is not here: collections, handles and whatever an app with a blocked event loop has to say; for these it
+is asked.
 
 The file is 64 notes of 8 doubles in the machine's byte order, the n-th note (from 1) in place n % 64: n, milliseconds
 on the app's clock, heapUsed, heapTotal, external, arrayBuffers, the longest delay of the event loop in milliseconds or

@@ -6,7 +6,9 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.apps import wait_until
@@ -80,9 +82,9 @@ def asked(app: NodeApp, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
     submit = client.submit
 
-    def note_and_submit(method: str, params: object = None) -> object:
+    def note_and_submit(method: str, params: dict[str, Any] | None = None) -> Future[dict[str, Any]]:
         sent.append(f"{method} {params}")
-        return submit(method, params)  # type: ignore[arg-type]
+        return submit(method, params)
 
     monkeypatch.setattr(client, "submit", note_and_submit)
     return sent
@@ -257,9 +259,7 @@ def test_an_app_that_loses_the_file_is_asked_again(app: NodeApp, sampler: Sample
     assert reads_at_once(sampler, 3)
     app.evaluate(LOSE_THE_FILE)
     assert not descriptors(app)
-    first = len(sampler.samples) + 2
-    assert wait_until(lambda: len(sampler.samples) >= first + 10)
-    assert all(sample.heap_used_bytes for sample in sampler.samples[first : first + 10])
+    assert reads_at_once(sampler, 10)
 
 
 def test_a_file_of_the_apps_own_is_not_written_to(app: NodeApp, sampler: Sampler, tmp_path: Path) -> None:
@@ -290,9 +290,7 @@ def test_an_app_out_of_descriptors_is_not_ended_by_being_watched(app: NodeApp, s
     time.sleep(10 * INTERVAL_S)
     app.evaluate("for (const fd of globalThis.taken) require('fs').closeSync(fd); 0")
     assert app.alive
-    first = len(sampler.samples) + 2
-    assert wait_until(lambda: len(sampler.samples) >= first + 5)
-    assert all(sample.heap_used_bytes for sample in sampler.samples[first : first + 5])
+    assert reads_at_once(sampler, 5)
 
 
 def test_nothing_is_begun_in_a_requests_context(app: NodeApp, tmp_path: Path) -> None:
